@@ -1,0 +1,19 @@
+//! Turns float checkpoints and ONNX files into verified int8 models for the [`kenar`] runtime.
+//!
+//! One direction, one representation per step:
+//! [`import`] and [`arch`] → float [`graph`] → [`fold`] → [`exec`] (the float reference) and
+//! [`quantize`] (ranges) → [`lower`] (integer operators, memory plan) → model file.
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod checkpoint;
+pub mod data;
+pub mod error;
+pub mod exec;
+pub mod fold;
+pub mod graph;
+pub mod import;
+pub mod lower;
+pub mod quantize;
+
+pub use error::{Error, Result};

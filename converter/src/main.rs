@@ -1,0 +1,2 @@
+//! kenar command
+fn main() {}
