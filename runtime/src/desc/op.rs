@@ -33,7 +33,8 @@ pub struct Residual {
     pub multiplier: f32,
 }
 
-/// Per-channel affine of the second store: `u = t * a[c]; u = u + b[c]` with `a`, `b` as f32 arrays.
+/// Per-channel affine of the second store: `u = t * a[c]; u = u + b[c]` with `a`, `b` as f32 arrays (finite; `a` may be
+/// negative or zero).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
     /// f32 per channel.
@@ -46,6 +47,7 @@ pub struct Affine {
 ///
 /// ```text
 /// t = f32(acc) * m                          (m per channel for convolutions, one value elsewhere)
+/// t = t < 0 ? t * slope[c] : t              (convolutions only, if they have slopes)
 /// t = t + f32(r') * residual.multiplier     (if there is a residual)
 /// store 1: t                                (if present: i8 or i16)
 /// store 2: u = t * a[c]; u = u + b[c]       (if present: i8; t is not rounded, and clamped only as `clamp` says)
@@ -97,6 +99,9 @@ pub struct Conv2d {
     pub bias: Span,
     /// f32 per output channel: `scale(x) * scale(w[o]) / scale(t)`.
     pub multiplier: Span,
+    /// f32 per output channel, finite: `t = t * slope[o]` where `t < 0`, right behind `t = f32(acc) * m[o]` and before
+    /// the residual. PReLU and leaky ReLU; with slope 0 a ReLU whose result is then added to a skip.
+    pub slope: Option<Span>,
     /// What follows.
     pub epilogue: Epilogue,
 }
