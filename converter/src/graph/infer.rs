@@ -46,14 +46,27 @@ fn pool(p: &Pool, shape: &[usize]) -> Result<Vec<usize>, String> {
     Ok(vec![n, c, size(0, h)?, size(1, w)?])
 }
 
+/// Equal shapes, a single value on either side, or NumPy's broadcasting (sizes of 1 stretch, leading axes are added).
 fn elementwise(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
-    let channel_vector = a.len() == 4 && b.len() == 4 && b[1] == a[1] && b[2] == 1 && b[3] == 1;
-    if a == b || channel_vector || b.iter().product::<usize>() == 1 {
+    if a == b || b.iter().product::<usize>() == 1 && b.len() <= a.len().max(1) {
         return Ok(a.to_vec());
     }
-    Err(format!(
-        "the two operands have shapes {a:?} and {b:?}; expected equal shapes or a [1, C, 1, 1] second operand"
-    ))
+    if a.iter().product::<usize>() == 1 && a.len() <= b.len() {
+        return Ok(b.to_vec());
+    }
+    let rank = a.len().max(b.len());
+    let size = |shape: &[usize], axis: usize| {
+        (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i])
+    };
+    (0..rank)
+        .map(|axis| match (size(a, axis), size(b, axis)) {
+            (x, y) if x == y || y == 1 => Ok(x),
+            (1, y) => Ok(y),
+            _ => Err(format!(
+                "the two operands have shapes {a:?} and {b:?}; expected equal shapes or one that stretches to the other"
+            )),
+        })
+        .collect()
 }
 
 fn per_channel(len: usize, shape: &[usize]) -> Result<Vec<usize>, String> {
@@ -73,6 +86,9 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
     };
     if inputs.len() != expected {
         return Err(format!("{} takes {expected} operands, got {}", op.name(), inputs.len()));
+    }
+    if let Some(shape) = inputs.iter().find(|s| s.contains(&0)) {
+        return Err(format!("has an operand without values, shape {shape:?}"));
     }
     match op {
         Op::Conv2d(c) => {
@@ -105,7 +121,11 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
                 return Err(format!("weight has shape {:?}, expected rank 2", weight.shape()));
             };
             if inputs[0].last() != Some(&inner) {
-                return Err(format!("weight {:?} does not fit the input {:?}", weight.shape(), inputs[0]));
+                return Err(format!(
+                    "weight {:?} does not fit the input {:?}",
+                    weight.shape(),
+                    inputs[0]
+                ));
             }
             if bias.as_ref().is_some_and(|b| b.len() != out) {
                 return Err(format!("bias does not have {out} values"));
@@ -150,7 +170,9 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
             let mut shape = inputs[0].to_vec();
             let size = *shape.get(*axis).ok_or_else(|| format!("no axis {axis}"))?;
             if *step == 0 || start >= end || *end > size {
-                return Err(format!("slice {start}..{end} step {step} of axis {axis} in {shape:?} is empty or out of range"));
+                return Err(format!(
+                    "slice {start}..{end} step {step} of axis {axis} in {shape:?} is empty or out of range"
+                ));
             }
             shape[*axis] = (end - start).div_ceil(*step);
             Ok(shape)

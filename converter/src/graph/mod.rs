@@ -12,6 +12,8 @@ mod op;
 pub use infer::conv_output_size;
 pub use op::{Activation, Conv2d, Op, Pool, PoolKind, Resize, Weights, weights};
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 
 /// Index of a [`Value`] in its graph.
@@ -63,14 +65,22 @@ pub struct Graph {
     /// Learned parameters of the source (without running statistics and counters), as PyTorch counts them;
     /// 0 where the source does not tell them from constants.
     pub parameters: usize,
+    /// Names in use, each with the suffix to try next when it is asked for again.
+    names: HashMap<String, usize>,
 }
 
 impl Graph {
     /// A graph with nothing but its input, `shape = [1, C, H, W]`.
-    pub fn new(family: impl Into<String>, input_name: impl Into<String>, shape: Vec<usize>) -> Self {
+    pub fn new(
+        family: impl Into<String>,
+        input_name: impl Into<String>,
+        shape: Vec<usize>,
+    ) -> Self {
+        let name = input_name.into();
         Self {
             family: family.into(),
-            values: vec![Value { name: input_name.into(), shape }],
+            names: HashMap::from([(name.clone(), 2)]),
+            values: vec![Value { name, shape }],
             nodes: Vec::new(),
             input: ValueId(0),
             outputs: Vec::new(),
@@ -98,11 +108,23 @@ impl Graph {
         self.outputs.push(Output { name: name.into(), value });
     }
 
-    fn unique(&self, name: String) -> String {
-        if !self.values.iter().any(|v| v.name == name) {
+    /// The name itself, or with the first free `#2`, `#3`, ... behind it.
+    fn unique(&mut self, name: String) -> String {
+        let Some(next) = self.names.get_mut(&name) else {
+            self.names.insert(name.clone(), 2);
             return name;
-        }
-        (2..).map(|i| format!("{name}#{i}")).find(|n| !self.values.iter().any(|v| v.name == *n)).unwrap()
+        };
+        let mut suffix = *next;
+        let unique = loop {
+            let candidate = format!("{name}#{suffix}");
+            suffix += 1;
+            if !self.names.contains_key(&candidate) {
+                break candidate;
+            }
+        };
+        self.names.insert(name, suffix);
+        self.names.insert(unique.clone(), 2);
+        unique
     }
 
     /// Nodes in execution order.
@@ -132,12 +154,14 @@ impl Graph {
 
     /// Index of the node that makes a value; `None` for the input.
     pub fn producer(&self, id: ValueId) -> Option<usize> {
-        self.nodes.iter().position(|n| n.output == id)
+        // Every push makes one node and one value; the input is value 0.
+        id.0.checked_sub(1)
     }
 
     /// Indices of the nodes that read a value (a node that reads it twice is listed once).
     pub fn consumers(&self, id: ValueId) -> Vec<usize> {
-        self.nodes.iter().enumerate().filter(|(_, n)| n.inputs.contains(&id)).map(|(i, _)| i).collect()
+        // Readers come behind the producer, which is node `id - 1`.
+        (id.0..self.nodes.len()).filter(|&i| self.nodes[i].inputs.contains(&id)).collect()
     }
 
     /// Whether a value is one of the results.

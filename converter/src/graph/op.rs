@@ -140,9 +140,10 @@ pub enum Op {
         /// `[C]` or `[1]`.
         slope: Weights,
     },
-    /// `[a, b]`, equal shapes, or `b` a channel vector `[1, C, 1, 1]`.
+    /// `[a, b]`, equal shapes, or either a channel vector `[1, C, 1, 1]`, a single value or whatever else NumPy's
+    /// broadcasting stretches (the importers of blocks check that no residual is stretched).
     Add,
-    /// `[a, b]`, equal shapes, or `b` a channel vector `[1, C, 1, 1]`.
+    /// `[a, b]`, shapes as for `Add`.
     Mul,
     /// `[a, b]`: `a - b`.
     Sub,
@@ -205,6 +206,50 @@ pub enum Op {
 }
 
 impl Op {
+    /// Visits every constant tensor inside the operator, with its role (`weight`, `bias`, `gamma`, ...).
+    pub fn for_each_weight<'a>(&'a self, mut f: impl FnMut(&'static str, &'a Weights)) {
+        match self {
+            Self::Conv2d(c) => {
+                f("weight", &c.weight);
+                c.bias.iter().for_each(|b| f("bias", b));
+            }
+            Self::Linear { weight, bias } => {
+                f("weight", weight);
+                bias.iter().for_each(|b| f("bias", b));
+            }
+            Self::BatchNorm { gamma, beta, mean, var, .. } => {
+                f("gamma", gamma);
+                f("beta", beta);
+                f("mean", mean);
+                f("variance", var);
+            }
+            Self::Affine { scale, shift } => {
+                f("scale", scale);
+                f("shift", shift);
+            }
+            Self::PRelu { slope } => f("slope", slope),
+            Self::Constant(w) => f("constant", w),
+            _ => {}
+        }
+    }
+
+    /// Visits every constant tensor inside the operator, to replace it by one of the same shape.
+    pub fn for_each_weight_mut(&mut self, mut f: impl FnMut(&mut Weights)) {
+        match self {
+            Self::Conv2d(Conv2d { weight, bias, .. }) | Self::Linear { weight, bias } => {
+                f(weight);
+                bias.iter_mut().for_each(f);
+            }
+            Self::BatchNorm { gamma, beta, mean, var, .. } => {
+                [gamma, beta, mean, var].into_iter().for_each(f);
+            }
+            Self::Affine { scale, shift } => [scale, shift].into_iter().for_each(f),
+            Self::PRelu { slope } => f(slope),
+            Self::Constant(w) => f(w),
+            _ => {}
+        }
+    }
+
     /// The operator's name in tables and messages.
     pub fn name(&self) -> &'static str {
         match self {
