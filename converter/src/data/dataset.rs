@@ -1,0 +1,252 @@
+//! Data sets, recognised by looking.
+
+use std::path::{Path, PathBuf};
+
+use super::folder::{self, Files, Folder};
+use super::{Preprocess, Record, Records, Samples, batch, cifar, decode, list, noise};
+use crate::error::{Error, Result};
+
+/// What a path turned out to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatasetKind {
+    /// CIFAR-10 binary records.
+    Cifar10,
+    /// One sub-folder per class.
+    ClassFolder,
+    /// Image files in one folder.
+    ImageFolder,
+    /// One image file.
+    Image,
+    /// A `.safetensors` file with many images.
+    Batch,
+    /// A `.txt` file of image names.
+    List,
+    /// Synthetic images.
+    Noise,
+}
+
+/// Images in a fixed order, read one at a time.
+///
+/// Folders are sorted by name; classes take turns, so that any first N are spread over them.
+pub struct Dataset {
+    path: PathBuf,
+    kind: DatasetKind,
+    records: Box<dyn Records>,
+    limit: usize,
+    classes: Option<Vec<String>>,
+}
+
+impl Dataset {
+    /// Looks at a path and opens what is there; `images` is where the names of a `.txt` list are looked up
+    /// (else beside the list).
+    ///
+    /// # Errors
+    /// With the file's name: nothing there, not recognised, empty, or damaged.
+    pub fn open(path: &Path, images: Option<&Path>) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        let suffix =
+            path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let mut classes = None;
+        let (kind, records): (_, Box<dyn Records>) = if metadata.is_dir() {
+            match folder::open(path)? {
+                Folder::Flat(files) => (DatasetKind::ImageFolder, Box::new(files)),
+                Folder::Classes(files, names) => {
+                    classes = Some(names);
+                    (DatasetKind::ClassFolder, Box::new(files))
+                }
+            }
+        } else {
+            match suffix.as_str() {
+                "bin" => (DatasetKind::Cifar10, Box::new(cifar::Cifar::open(path)?)),
+                "safetensors" => (DatasetKind::Batch, Box::new(batch::Batch::open(path)?)),
+                "txt" => (DatasetKind::List, Box::new(list::open(path, images)?)),
+                _ if decode::is_image_name(path) => {
+                    let entries = vec![(path.to_owned(), None)];
+                    (DatasetKind::Image, Box::new(Files { entries }))
+                }
+                _ => {
+                    return Err(Error::source(
+                        "",
+                        "is no data set: expected a folder of images (by class or flat), a CIFAR-10 .bin file, a .safetensors batch, a .txt list of names, or a JPEG, PNG or WebP image",
+                    )
+                    .in_file(path));
+                }
+            }
+        };
+        if let (DatasetKind::Cifar10, Some(folder)) = (kind, path.parent()) {
+            classes = ["labels.txt", "batches.meta.txt"]
+                .iter()
+                .find_map(|name| read_class_names(&folder.join(name)).ok())
+                .filter(|names| names.len() == 10);
+        }
+        let limit = records.len();
+        Ok(Self { path: path.to_owned(), kind, records, limit, classes })
+    }
+
+    /// `count` synthetic images with the spectrum of photographs, at a size (height, width).
+    #[must_use]
+    pub fn noise(size: [usize; 2], count: usize) -> Self {
+        Self {
+            path: PathBuf::from("noise"),
+            kind: DatasetKind::Noise,
+            records: Box::new(noise::Noise { size, count }),
+            limit: count,
+            classes: None,
+        }
+    }
+
+    /// The same data set cut to its first `count` images.
+    #[must_use]
+    pub fn take(mut self, count: usize) -> Self {
+        self.limit = self.limit.min(count);
+        self
+    }
+
+    /// Number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether there are none (only after `take(0)`).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.limit == 0
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was recognised.
+    #[must_use]
+    pub fn kind(&self) -> DatasetKind {
+        self.kind
+    }
+
+    /// Class names in label order, where the data set has them.
+    #[must_use]
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
+    }
+
+    /// One line for people: `1000 CIFAR-10 records from calib.bin`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let n = self.limit;
+        let path = self.path.display();
+        match self.kind {
+            DatasetKind::Cifar10 => format!("{n} CIFAR-10 records from {path}"),
+            DatasetKind::ClassFolder => {
+                format!(
+                    "{n} images of {} classes from {path}",
+                    self.classes.as_ref().map_or(0, Vec::len)
+                )
+            }
+            DatasetKind::ImageFolder => format!("{n} images from {path}"),
+            DatasetKind::Image => format!("{path}"),
+            DatasetKind::Batch => format!("{n} images from the batch {path}"),
+            DatasetKind::List => format!("{n} images listed in {path}"),
+            DatasetKind::Noise => format!("{n} synthetic images"),
+        }
+    }
+
+    /// The images in order, prepared; a few are decoded ahead in parallel, none is kept.
+    #[must_use]
+    pub fn samples<'a>(&'a self, preprocess: &'a Preprocess) -> Samples<'a> {
+        Samples::new(self, preprocess)
+    }
+
+    pub(super) fn read(&self, index: usize) -> Result<Record> {
+        self.records.read(index)
+    }
+}
+
+/// Class names, one a line.
+pub(crate) fn read_class_names(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let names: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(Error::source("", "names no classes: expected one a line").in_file(path));
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Preset;
+
+    fn cifar(dir: &Path, count: usize) -> PathBuf {
+        let bytes: Vec<u8> = (0..count)
+            .flat_map(|i| std::iter::once((i % 10) as u8).chain(std::iter::repeat_n(i as u8, 3072)))
+            .collect();
+        let path = dir.join("test.bin");
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn samples_come_in_order_and_pixels_match_the_tensor() {
+        let dir = tempfile::tempdir().unwrap();
+        let dataset = Dataset::open(&cifar(dir.path(), 57), None).unwrap();
+        let preprocess = Preprocess::preset(Preset::Cifar10, [32, 32]);
+        let samples: Vec<_> = dataset.samples(&preprocess).map(Result::unwrap).collect();
+        assert_eq!(samples.len(), 57);
+        for (i, sample) in samples.iter().enumerate() {
+            assert_eq!(sample.label, Some(i % 10));
+            let pixels = sample.pixels.as_ref().unwrap();
+            assert_eq!(pixels.data[0] as usize, i);
+            assert_eq!(sample.tensor, preprocess.normalize(pixels));
+        }
+    }
+
+    #[test]
+    fn take_limits_and_class_names_are_found_beside_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = cifar(dir.path(), 20);
+        assert!(Dataset::open(&path, None).unwrap().classes().is_none());
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        std::fs::write(dir.path().join("labels.txt"), names.join("\n")).unwrap();
+        let dataset = Dataset::open(&path, None).unwrap().take(7);
+        assert_eq!(dataset.classes().unwrap(), names);
+        let preprocess = Preprocess::preset(Preset::Unit, [16, 16]);
+        assert_eq!((dataset.len(), dataset.samples(&preprocess).count()), (7, 7));
+    }
+
+    #[test]
+    fn a_broken_image_is_an_error_at_its_place_only() {
+        let dir = tempfile::tempdir().unwrap();
+        image::RgbImage::from_pixel(8, 8, image::Rgb([1, 2, 3]))
+            .save(dir.path().join("a.png"))
+            .unwrap();
+        std::fs::write(dir.path().join("b.jpg"), [0xff, 0xd8, 0xff, 0xe0, 0, 3]).unwrap();
+        let dataset = Dataset::open(dir.path(), None).unwrap();
+        let preprocess = Preprocess::preset(Preset::Unit, [8, 8]);
+        let samples: Vec<_> = dataset.samples(&preprocess).collect();
+        assert!(samples[0].is_ok());
+        let message = samples[1].as_ref().unwrap_err().to_string();
+        assert!(message.contains("b.jpg") && message.contains("JPG"), "{message}");
+    }
+
+    #[test]
+    fn unknown_and_absent_paths_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights.pt");
+        assert!(Dataset::open(&path, None).err().unwrap().to_string().contains("weights.pt"));
+        std::fs::write(&path, "x").unwrap();
+        assert!(Dataset::open(&path, None).err().unwrap().to_string().contains("is no data set"));
+    }
+
+    #[test]
+    fn noise_fits_the_network() {
+        let dataset = Dataset::noise([20, 30], 5);
+        let preprocess = Preprocess::preset(Preset::Imagenet, [20, 30]);
+        for sample in dataset.samples(&preprocess) {
+            assert_eq!(sample.unwrap().tensor.shape(), [1, 3, 20, 30]);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! 8-bit RGB images in memory.
+
+use image::{RgbImage, imageops};
+
+/// An RGB image, `[height, width, 3]` bytes, rows from the top: what a session's `set_rgb8` takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `height * width * 3` bytes.
+    pub data: Vec<u8>,
+}
+
+impl Pixels {
+    /// An image of one grey level.
+    #[must_use]
+    pub fn filled(height: usize, width: usize, level: u8) -> Self {
+        Self { height, width, data: vec![level; height * width * 3] }
+    }
+
+    /// From colour planes (all red, all green, all blue), as CIFAR files store them.
+    ///
+    /// # Panics
+    /// If `planes` is not `3 * height * width` long.
+    #[must_use]
+    pub fn from_planes(planes: &[u8], height: usize, width: usize) -> Self {
+        let area = height * width;
+        assert_eq!(planes.len(), 3 * area);
+        let data = (0..area).flat_map(|i| (0..3).map(move |c| planes[c * area + i])).collect();
+        Self { height, width, data }
+    }
+
+    /// Scales to a size; bilinear, with a filter that widens when shrinking (Pillow's `BILINEAR`).
+    #[must_use]
+    pub fn resized(&self, height: usize, width: usize) -> Self {
+        if (height, width) == (self.height, self.width) {
+            return self.clone();
+        }
+        let image = RgbImage::from_raw(self.width as u32, self.height as u32, self.data.clone())
+            .expect("data has height * width * 3 bytes");
+        let scaled =
+            imageops::resize(&image, width as u32, height as u32, imageops::FilterType::Triangle);
+        Self { height, width, data: scaled.into_raw() }
+    }
+
+    /// The window of `height x width` whose first pixel is (`top`, `left`); it must lie inside.
+    #[must_use]
+    pub fn cropped(&self, top: usize, left: usize, height: usize, width: usize) -> Self {
+        let mut data = Vec::with_capacity(height * width * 3);
+        for y in top..top + height {
+            let row = (y * self.width + left) * 3;
+            data.extend_from_slice(&self.data[row..row + width * 3]);
+        }
+        Self { height, width, data }
+    }
+
+    /// Copies `other` into this image with its first pixel at (`top`, `left`); it must fit.
+    pub fn paste(&mut self, other: &Self, top: usize, left: usize) {
+        for y in 0..other.height {
+            let from = y * other.width * 3;
+            let to = ((top + y) * self.width + left) * 3;
+            self.data[to..to + other.width * 3]
+                .copy_from_slice(&other.data[from..from + other.width * 3]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_become_interleaved() {
+        let p = Pixels::from_planes(&[1, 2, 10, 20, 100, 200], 1, 2);
+        assert_eq!(p.data, [1, 10, 100, 2, 20, 200]);
+    }
+
+    #[test]
+    fn crop_and_paste_are_inverse() {
+        let image = Pixels { height: 3, width: 4, data: (0..36).collect() };
+        let window = image.cropped(1, 2, 2, 2);
+        assert_eq!(window.data, [18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35]);
+        let mut copy = image.clone();
+        copy.paste(&Pixels::filled(2, 2, 0), 1, 2);
+        assert_ne!(copy, image);
+        copy.paste(&window, 1, 2);
+        assert_eq!(copy, image);
+    }
+
+    #[test]
+    fn constant_images_stay_constant_when_scaled() {
+        assert_eq!(Pixels::filled(7, 5, 93).resized(16, 3), Pixels::filled(16, 3, 93));
+    }
+}
