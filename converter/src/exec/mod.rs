@@ -165,7 +165,7 @@ impl Executor {
     }
 }
 
-fn make_row_major(weight: &mut Weights) {
+pub(crate) fn make_row_major(weight: &mut Weights) {
     if !weight.is_standard_layout() {
         *weight = Weights::new(weight.as_standard_layout().into_owned());
     }

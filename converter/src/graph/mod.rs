@@ -8,9 +8,11 @@
 
 mod infer;
 mod op;
+mod rewrite;
 
 pub use infer::conv_output_size;
 pub use op::{Activation, Conv2d, Op, Pool, PoolKind, Resize, Weights, weights};
+pub use rewrite::Rewrite;
 
 use std::collections::HashMap;
 
@@ -162,6 +164,29 @@ impl Graph {
     pub fn consumers(&self, id: ValueId) -> Vec<usize> {
         // Readers come behind the producer, which is node `id - 1`.
         (id.0..self.nodes.len()).filter(|&i| self.nodes[i].inputs.contains(&id)).collect()
+    }
+
+    /// The node that makes a value; `None` for the input.
+    pub fn producer_node(&self, id: ValueId) -> Option<&Node> {
+        self.producer(id).map(|i| &self.nodes[i])
+    }
+
+    /// For every value, how often it is read: operands of nodes and results of the graph.
+    pub fn use_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.values.len()];
+        let operands = self.nodes.iter().flat_map(|n| &n.inputs);
+        for v in operands.chain(self.outputs.iter().map(|o| &o.value)) {
+            counts[v.0] += 1;
+        }
+        counts
+    }
+
+    /// The data of a value that a constant node makes.
+    pub fn constant(&self, id: ValueId) -> Option<&Weights> {
+        match &self.producer_node(id)?.op {
+            Op::Constant(w) => Some(w),
+            _ => None,
+        }
     }
 
     /// Whether a value is one of the results.

@@ -233,6 +233,30 @@ impl Op {
         }
     }
 
+    /// Everything that decides what the operator computes but for the values of its constant tensors: name,
+    /// parameters (floats to six digits), shapes of the tensors. Equal texts mean equal structure.
+    pub fn attributes(&self) -> String {
+        let mut text = match self {
+            Self::Conv2d(Conv2d { stride, padding, dilation, groups, .. }) => {
+                format!(
+                    "Conv2d stride {stride:?} padding {padding:?} dilation {dilation:?} groups {groups}"
+                )
+            }
+            Self::BatchNorm { eps, .. } => format!("BatchNorm eps {eps:.5e}"),
+            Self::Activation(Activation::Clip { min, max }) => format!("Clip {min:.5e} {max:.5e}"),
+            Self::Activation(Activation::HardSigmoid { alpha, beta }) => {
+                format!("HardSigmoid {alpha:.5e} {beta:.5e}")
+            }
+            Self::Activation(Activation::LeakyRelu { slope }) => format!("LeakyRelu {slope:.5e}"),
+            Self::Linear { .. } | Self::Affine { .. } | Self::PRelu { .. } | Self::Constant(_) => {
+                self.name().into()
+            }
+            other => format!("{other:?}"),
+        };
+        self.for_each_weight(|role, w| text += &format!(" {role} {:?}", w.shape()));
+        text
+    }
+
     /// Visits every constant tensor inside the operator, to replace it by one of the same shape.
     pub fn for_each_weight_mut(&mut self, mut f: impl FnMut(&mut Weights)) {
         match self {
