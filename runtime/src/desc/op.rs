@@ -245,3 +245,62 @@ pub struct Op {
     /// What is computed.
     pub kind: OpKind,
 }
+
+impl OpKind {
+    /// Tensors that are read, but for a concatenation's operands, which are in its [`OpKind::list`].
+    #[must_use]
+    pub fn reads(&self) -> [Option<TensorId>; 3] {
+        let added = |epilogue: &Epilogue| epilogue.residual.map(|residual| residual.tensor);
+        match self {
+            Self::Conv2d(conv) => [Some(conv.input), None, added(&conv.epilogue)],
+            Self::Add { input, epilogue, .. } => [Some(*input), None, added(epilogue)],
+            Self::Mul { input, gate, epilogue, .. } => [Some(*input), Some(*gate), added(epilogue)],
+            Self::Affine { input, .. } => [Some(*input), None, None],
+            Self::Pool(pool) => [Some(pool.input), None, None],
+            Self::Resize(resize) => [Some(resize.input), None, None],
+            Self::Table(table) => [Some(table.input), None, None],
+            Self::Copy(copy) => [Some(copy.input), None, None],
+            Self::Concat { .. } => [None; 3],
+        }
+    }
+
+    /// The operands of a concatenation.
+    #[must_use]
+    pub fn list(&self) -> Option<List> {
+        match self {
+            Self::Concat { inputs, .. } => Some(*inputs),
+            _ => None,
+        }
+    }
+
+    /// Tensors that are written: the first and the second store.
+    #[must_use]
+    pub fn writes(&self) -> [Option<TensorId>; 2] {
+        let stores = |epilogue: &Epilogue| {
+            [
+                epilogue.store.map(|store| store.output),
+                epilogue.second.map(|(_, store)| store.output),
+            ]
+        };
+        match self {
+            Self::Conv2d(conv) => stores(&conv.epilogue),
+            Self::Add { epilogue, .. } | Self::Mul { epilogue, .. } => stores(epilogue),
+            Self::Affine { store, .. } => [Some(store.output), None],
+            Self::Pool(pool) => [Some(pool.store.output), None],
+            Self::Resize(resize) => [Some(resize.output), None],
+            Self::Table(table) => [Some(table.output), None],
+            Self::Copy(copy) => [Some(copy.output), None],
+            Self::Concat { output, .. } => [Some(*output), None],
+        }
+    }
+
+    /// What follows the accumulation, where an operator has it in full.
+    #[must_use]
+    pub fn epilogue(&self) -> Option<&Epilogue> {
+        match self {
+            Self::Conv2d(conv) => Some(&conv.epilogue),
+            Self::Add { epilogue, .. } | Self::Mul { epilogue, .. } => Some(epilogue),
+            _ => None,
+        }
+    }
+}

@@ -68,4 +68,43 @@ impl TensorDesc {
     pub const fn pixels(&self) -> u32 {
         self.height * self.width
     }
+
+    /// Number of elements.
+    #[must_use]
+    pub const fn elements(&self) -> u32 {
+        self.pixels() * self.channels
+    }
+
+    /// Bytes from the first to the end of the last element; between pixels they hold other tensors' elements where
+    /// the tensor is a view.
+    #[must_use]
+    pub const fn extent_bytes(&self) -> u32 {
+        ((self.pixels() - 1) * self.pixel_stride + self.channels) * self.dtype.bytes()
+    }
+
+    /// Whether this operand of a concatenation already lies at its place in the output, `channel` channels in.
+    #[must_use]
+    pub fn is_view_of(&self, output: &Self, channel: u32) -> bool {
+        let offset =
+            u64::from(output.arena_offset) + u64::from(channel) * u64::from(output.dtype.bytes());
+        u64::from(self.arena_offset) == offset
+            && self.pixel_stride == output.pixel_stride
+            && self.height == output.height
+            && self.width == output.width
+            && self.has_values_of(output)
+    }
+
+    /// Whether equal bytes mean equal numbers: same type, scale and zero point.
+    #[must_use]
+    pub fn has_values_of(&self, other: &Self) -> bool {
+        self.dtype == other.dtype
+            && self.scale.to_bits() == other.scale.to_bits()
+            && self.zero_point == other.zero_point
+    }
+
+    /// Whether height, width and channels are equal.
+    #[must_use]
+    pub const fn has_shape_of(&self, other: &Self) -> bool {
+        self.height == other.height && self.width == other.width && self.channels == other.channels
+    }
 }

@@ -1,0 +1,36 @@
+//! Everything that is checked about a model, once, before anything of it is used.
+//!
+//! Order matters: records first, then operators, which rely on sane tensors, then the memory plan, which relies on both.
+
+mod input;
+mod memory;
+mod operands;
+mod operator;
+mod tensor;
+mod values;
+
+use super::Section;
+use crate::{Error, Model};
+
+/// Checks all but the container.
+pub(crate) fn verify(model: &Model<'_>) -> Result<(), Error> {
+    if model.op_count() == 0 {
+        return Err(Error::NoOperators);
+    }
+    if model.layout().arena_bytes > i32::MAX as u32 {
+        return Err(Error::TooLarge);
+    }
+    if !model.layout().section(Section::Head).is_empty() {
+        return Err(Error::HeadSection);
+    }
+    tensor::verify_records(model)?;
+    input::verify(model)?;
+    input::verify_texts(model)?;
+    for op in 0..model.op_count() {
+        operands::verify(model, op as u32)?;
+        operator::verify(model, op as u32)?;
+    }
+    input::verify_outputs(model)?;
+    tensor::verify_lifetimes(model)?;
+    memory::verify(model)
+}

@@ -1,0 +1,240 @@
+//! A model: a verified view of a file's bytes.
+
+use crate::Error;
+use crate::desc::{List, Op, OpKind, Span, TensorDesc, TensorId};
+use crate::format::{self, F32s, I32s, InputContract, Layout, Provenance, Section};
+
+/// A verified model file. It borrows the bytes, copies nothing, and is cheap to copy itself.
+///
+/// Everything about the file was checked by [`Model::parse`], so the accessors do not fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'m> {
+    layout: Layout<'m>,
+    strings: &'m str,
+    input: InputContract,
+}
+
+/// An output of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'m> {
+    /// Name.
+    pub name: &'m str,
+    /// Its tensor.
+    pub tensor: TensorId,
+}
+
+impl<'m> Model<'m> {
+    /// Checks a file and gives a view of it. Takes time in proportion to the file's size, and no memory.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found, see [`Error`].
+    pub fn parse(file: &'m [u8]) -> Result<Self, Error> {
+        let layout = Layout::parse(file)?;
+        let strings = core::str::from_utf8(layout.section(Section::Strings))
+            .map_err(|_| Error::StringsNotUtf8)?;
+        let record = layout.record(Section::Input, 0).ok_or(Error::InputCount)?;
+        let input = format::decode_input(record).ok_or(Error::InputContract)?;
+        let model = Self { layout, strings, input };
+        format::verify(&model)?;
+        Ok(model)
+    }
+
+    /// Version of the file's format, major and minor.
+    #[must_use]
+    pub const fn version(&self) -> (u16, u16) {
+        self.layout.version
+    }
+
+    /// Bytes that a session's arena needs, wherever the buffer begins: the plan and room to align it.
+    #[must_use]
+    pub const fn arena_bytes(&self) -> usize {
+        self.layout.arena_bytes as usize + crate::arena::ALIGNMENT
+    }
+
+    /// Bytes of the memory plan.
+    #[must_use]
+    pub const fn plan_bytes(&self) -> usize {
+        self.layout.arena_bytes as usize
+    }
+
+    /// Number of operators.
+    #[must_use]
+    pub const fn op_count(&self) -> usize {
+        self.layout.count(Section::Ops)
+    }
+
+    /// Operator `index`, in execution order.
+    ///
+    /// # Panics
+    ///
+    /// If `index >= op_count()`.
+    #[must_use]
+    pub fn op(&self, index: usize) -> Op {
+        self.try_op(index).expect("an operator of a verified model")
+    }
+
+    /// All operators, in execution order.
+    pub fn ops(&self) -> impl ExactSizeIterator<Item = Op> + '_ {
+        (0..self.op_count()).map(|index| self.op(index))
+    }
+
+    /// Number of tensors.
+    #[must_use]
+    pub const fn tensor_count(&self) -> usize {
+        self.layout.count(Section::Tensors)
+    }
+
+    /// A tensor's descriptor.
+    ///
+    /// # Panics
+    ///
+    /// If the number is not below `tensor_count()`.
+    #[must_use]
+    pub fn tensor(&self, id: TensorId) -> TensorDesc {
+        self.try_tensor(id).expect("a tensor of a verified model")
+    }
+
+    /// Tensors that an operator reads, a concatenation's operands included.
+    pub fn reads(&self, op: &Op) -> impl Iterator<Item = TensorId> + use<'m> {
+        let list = op.kind.list().unwrap_or(List { start: 0, len: 0 });
+        op.kind.reads().into_iter().flatten().chain(self.list(list))
+    }
+
+    /// The tensors of a list.
+    pub fn list(&self, list: List) -> impl ExactSizeIterator<Item = TensorId> + use<'m> {
+        let bytes = self.try_list(list).unwrap_or_default();
+        bytes.as_chunks::<4>().0.iter().map(|&id| TensorId(u32::from_le_bytes(id)))
+    }
+
+    /// A text.
+    ///
+    /// # Panics
+    ///
+    /// If the span is not one of this model.
+    #[must_use]
+    pub fn text(&self, span: Span) -> &'m str {
+        self.try_text(span).expect("a text of a verified model")
+    }
+
+    /// Constant bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the span is not one of this model.
+    #[must_use]
+    pub fn data(&self, span: Span) -> &'m [u8] {
+        self.try_data(span).expect("a constant of a verified model")
+    }
+
+    /// Constants of type i32 (biases).
+    ///
+    /// # Panics
+    ///
+    /// If the span is not one of this model.
+    #[must_use]
+    pub fn i32s(&self, span: Span) -> I32s<'m> {
+        I32s(self.data(span))
+    }
+
+    /// Constants of type f32 (multipliers, affine factors).
+    ///
+    /// # Panics
+    ///
+    /// If the span is not one of this model.
+    #[must_use]
+    pub fn f32s(&self, span: Span) -> F32s<'m> {
+        F32s(self.data(span))
+    }
+
+    /// What the model expects at its input.
+    #[must_use]
+    pub const fn input(&self) -> &InputContract {
+        &self.input
+    }
+
+    /// Number of outputs.
+    #[must_use]
+    pub const fn output_count(&self) -> usize {
+        self.layout.count(Section::Outputs)
+    }
+
+    /// Output `index`, `None` behind the last.
+    #[must_use]
+    pub fn output(&self, index: usize) -> Option<Output<'m>> {
+        let (name, tensor) = format::decode_output(self.layout.record(Section::Outputs, index)?)?;
+        Some(Output { name: self.try_text(name)?, tensor })
+    }
+
+    /// All outputs.
+    pub fn outputs(&self) -> impl Iterator<Item = Output<'m>> + '_ {
+        (0..self.output_count()).filter_map(|index| self.output(index))
+    }
+
+    /// Class names, in the order of the outputs' channels; may be none.
+    pub fn labels(&self) -> impl ExactSizeIterator<Item = &'m str> + '_ {
+        (0..self.layout.count(Section::Labels)).map(|index| {
+            let span = self
+                .layout
+                .record(Section::Labels, index)
+                .map(|record| format::decode_span(record, 0));
+            self.text(span.unwrap_or_default())
+        })
+    }
+
+    /// Where the model comes from: source, hash of the source, converter, calibration.
+    #[must_use]
+    pub fn provenance(&self) -> [&'m str; 4] {
+        let record = self.layout.record(Section::Provenance, 0).map(format::decode_provenance);
+        let Provenance { source, source_hash, converter, calibration } = record.unwrap_or_default();
+        [source, source_hash, converter, calibration].map(|span| self.text(span))
+    }
+
+    /// Bytes of all constants.
+    #[must_use]
+    pub const fn data_bytes(&self) -> usize {
+        self.layout.section(Section::Data).len()
+    }
+
+    /// Multiply-accumulates of one operator: those of convolutions, elsewhere 0.
+    #[must_use]
+    pub fn op_macs(&self, op: &Op) -> u64 {
+        let OpKind::Conv2d(conv) = &op.kind else { return 0 };
+        let Some(output) = op.kind.writes().into_iter().flatten().next() else { return 0 };
+        u64::from(self.tensor(output).pixels()) * u64::from(conv.weights.len)
+    }
+
+    /// Multiply-accumulates of one run.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.ops().map(|op| self.op_macs(&op)).sum()
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout<'m> {
+        &self.layout
+    }
+
+    pub(crate) fn try_op(&self, index: usize) -> Option<Op> {
+        format::decode_op(self.layout.record(Section::Ops, index)?)
+    }
+
+    pub(crate) fn try_tensor(&self, id: TensorId) -> Option<TensorDesc> {
+        format::decode_tensor(self.layout.record(Section::Tensors, id.0 as usize)?)
+    }
+
+    pub(crate) fn try_list(&self, list: List) -> Option<&'m [u8]> {
+        let start = (list.start as usize).checked_mul(4)?;
+        let len = (list.len as usize).checked_mul(4)?;
+        self.layout.section(Section::Lists).get(start..start.checked_add(len)?)
+    }
+
+    pub(crate) fn try_text(&self, span: Span) -> Option<&'m str> {
+        let start = span.offset as usize;
+        self.strings.get(start..start.checked_add(span.len as usize)?)
+    }
+
+    pub(crate) fn try_data(&self, span: Span) -> Option<&'m [u8]> {
+        let start = span.offset as usize;
+        self.layout.section(Section::Data).get(start..start.checked_add(span.len as usize)?)
+    }
+}
