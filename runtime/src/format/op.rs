@@ -1,7 +1,7 @@
 //! Operator records: 192 bytes, reader and writer side by side.
 //!
 //! A record is the fields of the descriptor in the order in which they are declared, one word each: tensors as their
-//! number (`u32::MAX` for none), f32 as bits, spans and lists as two words, an absent store or table as zeros. What is
+//! number (`u32::MAX` for none), f32 as bits, spans and lists as two words, an absent span as zeros. What is
 //! left of the 48 words is zero. Reading accepts only what writing produces.
 
 use super::le::word;
@@ -43,6 +43,7 @@ pub(crate) fn decode_op(record: &[u8]) -> Option<Op> {
             weights: r.span(),
             bias: r.span(),
             multiplier: r.span(),
+            slope: r.optional_span(),
             epilogue: r.epilogue(),
         }),
         code::ADD => {
@@ -102,6 +103,7 @@ pub(super) fn encode_op(op: &Op) -> [u32; OP_WORDS] {
             w.span(conv.weights);
             w.span(conv.bias);
             w.span(conv.multiplier);
+            w.span(conv.slope.unwrap_or_default());
             w.epilogue(&conv.epilogue);
             code::CONV2D
         }
@@ -188,6 +190,10 @@ impl Reader<'_> {
         Span { offset: self.word(), len: self.word() }
     }
 
+    fn optional_span(&mut self) -> Option<Span> {
+        Some(self.span()).filter(|span| *span != Span::default())
+    }
+
     fn window(&mut self) -> Window {
         let size = [self.word(), self.word()];
         let stride = [self.word(), self.word()];
@@ -206,7 +212,7 @@ impl Reader<'_> {
             zero_point: self.word() as i32,
             clamp_min: self.word() as i32,
             clamp_max: self.word() as i32,
-            table: Some(self.span()).filter(|span| *span != Span::default()),
+            table: self.optional_span(),
         }
     }
 

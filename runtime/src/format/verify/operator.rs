@@ -119,6 +119,9 @@ impl Check<'_, '_> {
         values::weights(model, op, conv.weights, depth * u64::from(conv.channels_out))?;
         values::biases(model, op, conv.bias, conv.channels_out, depth)?;
         values::multipliers(model, op, conv.multiplier, conv.channels_out)?;
+        if let Some(slope) = conv.slope {
+            values::slopes(model, op, slope, conv.channels_out)?;
+        }
         self.epilogue(&conv.epilogue, [height, width, conv.channels_out])
     }
 

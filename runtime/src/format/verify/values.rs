@@ -7,7 +7,8 @@
 //! - A sum of two such values can be subnormal or tiny only by cancellation; it then rounds to the zero point either
 //!   way, and times an affine factor of at most `2^64` it stays below `2^-62`, which cannot move a summand across a
 //!   rounding tie.
-//! - `f32(acc) * m * a` is at most `2^160`, so it may become infinite, but the summand `b` is finite, and the clamp
+//! - A slope adds at most a factor of `2^16`, so `t` stays finite up to the affine factor.
+//! - `f32(acc) * m * a` is at most `2^176`, so it may become infinite, but the summand `b` is finite, and the clamp
 //!   takes infinities.
 
 use super::super::layout::ALIGNMENT;
@@ -70,6 +71,17 @@ pub(super) fn multipliers<'m>(
 pub(super) fn affine(model: &Model<'_>, op: u32, span: Span, count: u32) -> Result<(), Error> {
     let values = F32s(data(model, op, span, 4 * u64::from(count))?);
     if values.iter().all(is_affine) { Ok(()) } else { Err(Error::OpAffine { op }) }
+}
+
+/// `count` slopes below zero: zero, or normal and at most `2^16` in size.
+pub(super) fn slopes(model: &Model<'_>, op: u32, span: Span, count: u32) -> Result<(), Error> {
+    let values = F32s(data(model, op, span, 4 * u64::from(count))?);
+    let steepest = 65_536.0;
+    if values.iter().all(|slope| is_affine(slope) && slope.abs() <= steepest) {
+        Ok(())
+    } else {
+        Err(Error::OpAffine { op })
+    }
 }
 
 /// `count` biases that leave room for `depth` products of an i8 weight and an activation.
