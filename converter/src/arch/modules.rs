@@ -96,14 +96,18 @@ impl<'a> Modules<'a> {
         self.under(path).next().is_some()
     }
 
-    /// Position of a module's weight in the file, where the file's order says something: not when the keys
-    /// are merely sorted, as safetensors writers do.
+    /// Position of a module's weight in the file, where the file keeps the order of registration (each batch
+    /// norm's weight directly in front of its bias). Sorted and hashed files say nothing.
     pub fn position(&self, path: &str) -> Option<usize> {
-        let keys: Vec<&String> = self.ckpt.tensors.keys().filter(|k| !is_counter(k)).collect();
-        if keys.is_sorted() {
-            return None;
-        }
-        self.ckpt.tensors.get_index_of(&format!("{}{path}.weight", self.prefix))
+        let index = |p: &str, leaf: &str| {
+            self.ckpt.tensors.get_index_of(&format!("{}{p}.{leaf}", self.prefix))
+        };
+        let mut norms = self.iter().filter(|(_, module)| matches!(module, Module::Norm(_)));
+        let registered = norms.all(|(p, _)| match (index(p, "weight"), index(p, "bias")) {
+            (Some(weight), Some(bias)) => weight + 1 == bias,
+            _ => true,
+        });
+        if registered { index(path, "weight") } else { None }
     }
 
     /// First components of all paths, for messages.

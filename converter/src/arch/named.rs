@@ -186,10 +186,10 @@ fn wide(depth: usize, k: usize, n: usize) -> ArchFile {
     arch
 }
 
-/// What tells one network of a table from another.
-fn signature(
-    arch: &ArchFile,
-) -> Vec<(BlockKind, usize, Option<usize>, Option<usize>, Option<usize>)> {
+/// What tells a stage of one network from that of another: block, count, groups, inner channels, channels.
+type StageSignature = (BlockKind, usize, Option<usize>, Option<usize>, Option<usize>);
+
+fn signature(arch: &ArchFile) -> Vec<StageSignature> {
     arch.stages.iter().map(|s| (s.block, s.count, s.groups, s.inner, s.channels)).collect()
 }
 

@@ -28,11 +28,15 @@ pub(in crate::arch) struct Facts {
     /// Whether the second convolution is depthwise between two linear ones.
     pub inverted: bool,
     pub style: Style,
+    /// Whether the file lists the first batch norm before the first convolution, where its order means something.
+    pub norm_first: Option<bool>,
     /// Incoming channels, as far as the block alone tells.
     pub c_in: Option<usize>,
     /// Outgoing channels; `None` for a squeeze-excitation unit.
     pub c_out: Option<usize>,
-    /// Channels between the convolutions.
+    /// Channels behind the first convolution, where there is another.
+    pub mid: Option<usize>,
+    /// Channels in front of the last convolution, where there is another before it.
     pub inner: Option<usize>,
     /// Input channels per group of the convolution that may be grouped.
     pub per_group: Option<usize>,
@@ -57,7 +61,7 @@ impl Facts {
 
     /// Groups, given the channels that come in.
     pub fn groups(&self, c_in: usize) -> Option<usize> {
-        let incoming = if self.convs == 1 { c_in } else { self.inner? };
+        let incoming = if self.convs < 3 { c_in } else { self.mid? };
         let per_group = self.per_group?;
         (per_group > 0 && incoming.is_multiple_of(per_group)).then_some(incoming / per_group)
     }
@@ -116,8 +120,24 @@ pub(in crate::arch) fn survey(m: &Modules<'_>, path: &str) -> Result<Facts, Stri
         3 => Some(shape(2)[1]),
         _ => Some(shape(1)[1]),
     };
+    let mid = (convs > 1).then(|| shape(1)[0]);
     let inner = (convs > 1).then(|| shape(convs - 1)[0]);
-    Ok(Facts { names, convs, inverted, style, c_in, c_out, inner, per_group, projection, se })
+    let place = |role: &str| m.position(&full(role)?);
+    let norm_first = place("bn1").zip(place("conv1")).map(|(norm, conv)| norm < conv);
+    Ok(Facts {
+        names,
+        convs,
+        inverted,
+        style,
+        norm_first,
+        c_in,
+        c_out,
+        mid,
+        inner,
+        per_group,
+        projection,
+        se,
+    })
 }
 
 fn join(path: &str, relative: &str) -> String {
@@ -125,7 +145,7 @@ fn join(path: &str, relative: &str) -> String {
 }
 
 /// Pre- or post-activation, by the first of: widths of batch norms beside those of their convolutions, batch
-/// norms nested with their convolution, batch norm on the projection, order in the file.
+/// norms nested with their convolution, batch norm on the projection.
 fn style(m: &Modules<'_>, path: &str, names: &BTreeMap<String, String>, convs: usize) -> Style {
     if convs < 2 {
         return Style::Post;
@@ -151,11 +171,7 @@ fn style(m: &Modules<'_>, path: &str, names: &BTreeMap<String, String>, convs: u
     if names.contains_key("proj") {
         return Style::Pre;
     }
-    match (full("conv1").and_then(|p| m.position(&p)), full("bn1").and_then(|p| m.position(&p))) {
-        (Some(conv), Some(norm)) if conv < norm => Style::Post,
-        (Some(_), Some(_)) => Style::Pre,
-        _ => Style::Either,
-    }
+    Style::Either
 }
 
 /// What a bare projection reads, by name: `proj` and `downsample` read the raw input; `conv_inp`, `convShortcut` and bias-free `shortcut` come from wide ResNet repositories that project

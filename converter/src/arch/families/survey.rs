@@ -78,14 +78,15 @@ impl Survey {
             (false, false) if !style(Style::Either) => false,
             _ => {
                 let last = facts().last().and_then(|f| f.c_out).unwrap_or(0);
-                if !normed_end(last) {
+                let order = facts().find_map(|f| f.norm_first);
+                if !normed_end(last) && order.is_none() {
                     notes.push(
                         "block: names and shapes fit pre-activation and post-activation alike (identity blocks only); \
                          pre-activation is assumed. For the other write block = \"basic\" or \"bottleneck\"."
                             .into(),
                     );
                 }
-                true
+                normed_end(last) || order.unwrap_or(true)
             }
         };
         Ok(Self { names, stages, pre, notes })
