@@ -21,9 +21,14 @@ pub mod desc;
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod ops;
 #[cfg(feature = "alloc")]
 pub mod plan;
 pub mod quant;
+pub mod session;
 
 pub use error::Error;
 pub use model::{Model, Output};
+#[cfg(feature = "std")]
+pub use session::Options;
+pub use session::{Session, TensorView};
