@@ -1,0 +1,220 @@
+//! x86-64 with AVX2: `vpmaddubsw` on magnitudes. Two products of 128 * 127 fit an i16, so nothing saturates.
+
+use super::{Isa, Kernel};
+use core::arch::x86_64::*;
+
+/// Token of AVX2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+/// Intrinsics on registers, or on memory that is a reference to an array of the vector's size.
+macro_rules! proven {
+    ($e:expr) => {{
+        // SAFETY: `self` exists, so `new` found AVX2; pointers come from references to arrays of at least the bytes
+        // that the instruction touches, and the instruction needs no alignment.
+        unsafe { $e }
+    }};
+}
+
+impl Avx2 {
+    /// The token, if the processor has the instructions.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        #[cfg(feature = "std")]
+        let found = std::arch::is_x86_feature_detected!("avx2");
+        #[cfg(not(feature = "std"))]
+        let found = cfg!(target_feature = "avx2");
+        found.then_some(Self(()))
+    }
+
+    /// Magnitudes beside the values: `vpsignb` gives the weights the activations' signs.
+    #[inline(always)]
+    fn spread(self, x: __m256i) -> (__m256i, __m256i) {
+        proven!((_mm256_abs_epi8(x), x))
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+fn entered<K: Kernel>(isa: Avx2, kernel: K) -> K::Output {
+    kernel.eval(isa)
+}
+
+impl Isa for Avx2 {
+    const NAME: &'static str = "avx2";
+    const LANES: usize = 8;
+    const BIAS: i32 = 0;
+    const MR: usize = 4;
+    const NV: usize = 2;
+
+    type I = __m256i;
+    type F = __m256;
+    type A<'a> = &'a [u8; 16];
+    type X = (__m256i, __m256i);
+    type W = __m256i;
+
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token exists, so the processor has the features.
+        unsafe { entered(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn weight_index(lane: usize, k: usize) -> usize {
+        4 * lane + k
+    }
+
+    #[inline(always)]
+    fn acts(self, x: &[u8; 16]) -> &[u8; 16] {
+        x
+    }
+
+    #[inline(always)]
+    fn lane<const L: usize>(self, a: &[u8; 16]) -> (__m256i, __m256i) {
+        let x = i32::from_le_bytes([a[4 * L], a[4 * L + 1], a[4 * L + 2], a[4 * L + 3]]);
+        self.spread(proven!(_mm256_set1_epi32(x)))
+    }
+
+    #[inline(always)]
+    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> (__m256i, __m256i) {
+        const { assert!(CPG == 4 || CPG == 8 || CPG == 16) };
+        match CPG {
+            4 => self.spread(proven!(_mm256_permutevar8x32_epi32(
+                _mm256_castsi128_si256(_mm_loadu_si128(x.as_ptr().cast())),
+                _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1),
+            ))),
+            _ => self.lane::<J>(x),
+        }
+    }
+
+    #[inline(always)]
+    fn weights(self, w: &[i8]) -> __m256i {
+        let w: &[i8; 32] = w[..32].try_into().expect("32 bytes");
+        proven!(_mm256_loadu_si256(w.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn dp(self, acc: __m256i, (magnitude, x): (__m256i, __m256i), w: __m256i) -> __m256i {
+        proven!({
+            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        })
+    }
+
+    #[inline(always)]
+    fn splat(self, x: i32) -> __m256i {
+        proven!(_mm256_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> __m256i {
+        let x: &[i32; 8] = x[..8].try_into().expect("8 values");
+        proven!(_mm256_loadu_si256(x.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: __m256i, out: &mut [i32]) {
+        let out: &mut [i32; 8] = (&mut out[..8]).try_into().expect("8 values");
+        proven!(_mm256_storeu_si256(out.as_mut_ptr().cast(), v))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256i, b: __m256i) -> __m256i {
+        proven!(_mm256_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, acc: __m256i, x: __m256i, y: __m256i) -> __m256i {
+        // The high half of each i32 of `y` is cleared, so the second of the two products is zero.
+        proven!({
+            let y = _mm256_and_si256(y, _mm256_set1_epi32(0xffff));
+            _mm256_add_epi32(acc, _mm256_madd_epi16(x, y))
+        })
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, x: f32) -> __m256 {
+        proven!(_mm256_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load_f32(self, x: &[f32]) -> __m256 {
+        let x: &[f32; 8] = x[..8].try_into().expect("8 values");
+        proven!(_mm256_loadu_ps(x.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: __m256i) -> __m256 {
+        proven!(_mm256_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn mul_f32(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min_f32(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max_f32(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m256) -> __m256i {
+        // Rust code runs with the default rounding mode, ties to even.
+        proven!(_mm256_cvtps_epi32(v))
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> __m256i {
+        let x: &[u8; 8] = x[..8].try_into().expect("8 bytes");
+        proven!(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn load_i16(self, x: &[u8]) -> __m256i {
+        let x: &[u8; 16] = x[..16].try_into().expect("16 bytes");
+        proven!(_mm256_cvtepi16_epi32(_mm_loadu_si128(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m256i, out: &mut [u8]) {
+        let mut bytes = [0; 8];
+        // SAFETY: the token proves the features; the store writes the 8 bytes of the array.
+        unsafe {
+            let words = _mm256_packs_epi32(v, v);
+            let quads = _mm256_packs_epi16(words, words);
+            let low = _mm256_castsi256_si128(quads);
+            let high = _mm256_extracti128_si256::<1>(quads);
+            _mm_storel_epi64(bytes.as_mut_ptr().cast(), _mm_unpacklo_epi32(low, high));
+        }
+        match out.first_chunk_mut::<8>() {
+            Some(out) => *out = bytes,
+            None => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b),
+        }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, v: __m256i, out: &mut [u8]) {
+        let mut bytes = [0; 16];
+        // SAFETY: the token proves the features; the store writes the 16 bytes of the array.
+        unsafe {
+            let low = _mm256_castsi256_si128(v);
+            let high = _mm256_extracti128_si256::<1>(v);
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm_packs_epi32(low, high));
+        }
+        match out.first_chunk_mut::<16>() {
+            Some(out) => *out = bytes,
+            None => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b),
+        }
+    }
+}

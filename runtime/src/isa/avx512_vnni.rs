@@ -1,0 +1,235 @@
+//! x86-64 with AVX-512 VNNI: `vpdpbusd` multiplies unsigned activations with signed weights, four per lane.
+
+use super::{Isa, Kernel};
+use core::arch::x86_64::*;
+
+/// Token of AVX-512 F, BW, VL, DQ and VNNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Vnni(());
+
+/// Intrinsics on registers, or on memory that is a reference to an array of the vector's size.
+macro_rules! proven {
+    ($e:expr) => {{
+        // SAFETY: `self` exists, so `new` found every feature that the intrinsics need; pointers come from references
+        // to arrays of at least the bytes that the instruction touches, and the instruction needs no alignment.
+        unsafe { $e }
+    }};
+}
+
+impl Avx512Vnni {
+    /// The token, if the processor has the instructions.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        #[cfg(feature = "std")]
+        let found = std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("avx512vnni");
+        #[cfg(not(feature = "std"))]
+        let found = cfg!(all(
+            target_feature = "avx512f",
+            target_feature = "avx512bw",
+            target_feature = "avx512vl",
+            target_feature = "avx512dq",
+            target_feature = "avx512vnni"
+        ));
+        found.then_some(Self(()))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[inline(never)]
+fn entered<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
+    kernel.eval(isa)
+}
+
+/// A mask of the first `n` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n.min(16)) - 1) as __mmask16
+}
+
+impl Isa for Avx512Vnni {
+    const NAME: &'static str = "avx512vnni";
+    const LANES: usize = 16;
+    const BIAS: i32 = 128;
+    const MR: usize = 14;
+    const NV: usize = 2;
+
+    type I = __m512i;
+    type F = __m512;
+    type A<'a> = &'a [u8; 16];
+    type X = __m512i;
+    type W = __m512i;
+
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the token exists, so the processor has the features.
+        unsafe { entered(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn weight_index(lane: usize, k: usize) -> usize {
+        4 * lane + k
+    }
+
+    #[inline(always)]
+    fn acts(self, x: &[u8; 16]) -> &[u8; 16] {
+        x
+    }
+
+    #[inline(always)]
+    fn lane<const L: usize>(self, a: &[u8; 16]) -> __m512i {
+        let x = i32::from_le_bytes([a[4 * L], a[4 * L + 1], a[4 * L + 2], a[4 * L + 3]]);
+        proven!(_mm512_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> __m512i {
+        const { assert!(CPG == 4 || CPG == 8 || CPG == 16) };
+        let j = J as i32;
+        match CPG {
+            4 => proven!(_mm512_permutexvar_epi32(
+                _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+                _mm512_castsi128_si512(_mm_loadu_si128(x.as_ptr().cast())),
+            )),
+            8 => proven!(_mm512_permutexvar_epi32(
+                _mm512_setr_epi32(
+                    j,
+                    j,
+                    j,
+                    j,
+                    j,
+                    j,
+                    j,
+                    j,
+                    j + 2,
+                    j + 2,
+                    j + 2,
+                    j + 2,
+                    j + 2,
+                    j + 2,
+                    j + 2,
+                    j + 2
+                ),
+                _mm512_castsi128_si512(_mm_loadu_si128(x.as_ptr().cast())),
+            )),
+            _ => self.lane::<J>(x),
+        }
+    }
+
+    #[inline(always)]
+    fn weights(self, w: &[i8]) -> __m512i {
+        let w: &[i8; 64] = w[..64].try_into().expect("64 bytes");
+        proven!(_mm512_loadu_si512(w.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn dp(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        proven!(_mm512_dpbusd_epi32(acc, x, w))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: i32) -> __m512i {
+        proven!(_mm512_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> __m512i {
+        let x: &[i32; 16] = x[..16].try_into().expect("16 values");
+        proven!(_mm512_loadu_si512(x.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: __m512i, out: &mut [i32]) {
+        let out: &mut [i32; 16] = (&mut out[..16]).try_into().expect("16 values");
+        proven!(_mm512_storeu_si512(out.as_mut_ptr().cast(), v))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+        proven!(_mm512_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, acc: __m512i, x: __m512i, y: __m512i) -> __m512i {
+        // The high half of each i32 of `y` is cleared, so the second of the two products is zero.
+        proven!(_mm512_dpwssd_epi32(acc, x, _mm512_and_si512(y, _mm512_set1_epi32(0xffff))))
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, x: f32) -> __m512 {
+        proven!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load_f32(self, x: &[f32]) -> __m512 {
+        let x: &[f32; 16] = x[..16].try_into().expect("16 values");
+        proven!(_mm512_loadu_ps(x.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: __m512i) -> __m512 {
+        proven!(_mm512_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn mul_f32(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min_f32(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max_f32(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m512) -> __m512i {
+        proven!(_mm512_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v))
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> __m512i {
+        let x: &[u8; 16] = x[..16].try_into().expect("16 bytes");
+        proven!(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn load_i16(self, x: &[u8]) -> __m512i {
+        let x: &[u8; 32] = x[..32].try_into().expect("32 bytes");
+        proven!(_mm512_cvtepi16_epi32(_mm256_loadu_si256(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m512i, out: &mut [u8]) {
+        if let Some(out) = out.first_chunk_mut::<16>() {
+            proven!(_mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v)))
+        } else {
+            let mask = first(out.len());
+            // SAFETY: the token proves the features; the mask keeps the store inside `out`.
+            unsafe { _mm512_mask_cvtepi32_storeu_epi8(out.as_mut_ptr().cast(), mask, v) }
+        }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, v: __m512i, out: &mut [u8]) {
+        if let Some(out) = out.first_chunk_mut::<32>() {
+            proven!(_mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v)))
+        } else {
+            let mask = first(out.len() / 2);
+            // SAFETY: the token proves the features; the mask keeps the store inside `out`.
+            unsafe { _mm512_mask_cvtepi32_storeu_epi16(out.as_mut_ptr().cast(), mask, v) }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Instruction sets: one token per set, and the trait through which kernels use it.
+//!
+//! A token is a value whose existence proves that the processor has the instructions: its field is private and its
+//! only constructor asks the processor (or the compiler, without `std`). Kernels are safe code, generic over
+//! [`Isa`], and know nothing of intrinsics. This is the only module of the crate beside the arena that may use
+//! `unsafe`; each file holds one set. Tests of every operation against [`Scalar`] are at the bottom of this file.
+#![allow(unsafe_code)]
+
+mod platform;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512_vnni::Avx512Vnni;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use platform::Platform;
+pub use scalar::Scalar;
+
+/// Work that can run on any instruction set: a struct of its arguments.
+///
+/// `eval` and everything it calls is `#[inline(always)]`, so that the whole of it is compiled for the set's features.
+pub trait Kernel {
+    /// What the work gives back.
+    type Output;
+
+    /// Does the work with the operations of `isa`.
+    fn eval<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// The operations that kernels are written in, on vectors of [`Isa::LANES`] 32-bit lanes.
+///
+/// An i8 activation `q` is kept in memory as the byte `q + BIAS` (mod 256); loads give the i32 `q + BIAS` and stores
+/// take it, so kernels add `BIAS` to zero points once and the set's preference for signed or unsigned bytes shows
+/// nowhere else.
+pub trait Isa: core::marker::Copy + Send + Sync + 'static {
+    /// Name on the command line and in reports.
+    const NAME: &'static str;
+    /// 32-bit lanes of a vector; output channels that one vector of weights serves.
+    const LANES: usize;
+    /// 128 where the dot product wants unsigned activations, otherwise 0.
+    const BIAS: i32;
+    /// Rows of the largest GEMM tile that fits the register file.
+    const MR: usize;
+    /// Vectors of a row of that tile.
+    const NV: usize;
+
+    /// `LANES` i32.
+    type I: core::marker::Copy;
+    /// `LANES` f32.
+    type F: core::marker::Copy;
+    /// 16 activations of one row of a GEMM tile.
+    type A<'a>: core::marker::Copy;
+    /// Four activations for each of `LANES` dot products.
+    type X: core::marker::Copy;
+    /// Four weights for each of `LANES` dot products.
+    type W: core::marker::Copy;
+
+    /// Runs a kernel as a function of its own, compiled with the features of the set.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Place of weight `k` (0..4) of lane `lane` among the `4 * LANES` bytes of a [`Isa::W`].
+    fn weight_index(lane: usize, k: usize) -> usize;
+
+    /// 16 activations.
+    fn acts(self, x: &[u8; 16]) -> Self::A<'_>;
+    /// Activations `4 * L .. 4 * L + 4` for every lane.
+    fn lane<const L: usize>(self, a: Self::A<'_>) -> Self::X;
+    /// For lane `l`, activations `4 * J .. 4 * J + 4` of the group that output channel `l` belongs to, of groups of
+    /// `CPG` (4, 8 or 16) channels that start at `x[0]`. With `CPG >= LANES` all lanes are of one group.
+    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> Self::X;
+    /// `4 * LANES` packed weights; panics if there are fewer.
+    fn weights(self, w: &[i8]) -> Self::W;
+    /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
+    fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
+
+    /// All lanes `x`.
+    fn splat(self, x: i32) -> Self::I;
+    /// The first `LANES` values.
+    fn load_i32(self, x: &[i32]) -> Self::I;
+    /// Writes the first `LANES` values.
+    fn store_i32(self, v: Self::I, out: &mut [i32]);
+    /// Wrapping sum.
+    fn add(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `acc + x * y`, exact for factors that fit i16.
+    fn mul_add(self, acc: Self::I, x: Self::I, y: Self::I) -> Self::I;
+
+    /// All lanes `x`.
+    fn splat_f32(self, x: f32) -> Self::F;
+    /// The first `LANES` values.
+    fn load_f32(self, x: &[f32]) -> Self::F;
+    /// Conversion, ties to even.
+    fn to_f32(self, v: Self::I) -> Self::F;
+    /// Product, rounded.
+    fn mul_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Sum, rounded.
+    fn add_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Smaller of two numbers, neither NaN.
+    fn min_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Larger of two numbers, neither NaN.
+    fn max_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Nearest integer, ties to even, for magnitudes up to 2^22.
+    fn round(self, v: Self::F) -> Self::I;
+
+    /// `q + BIAS` of the first `LANES` bytes.
+    fn load_i8(self, x: &[u8]) -> Self::I;
+    /// The first `LANES` native-endian i16.
+    fn load_i16(self, x: &[u8]) -> Self::I;
+    /// Writes `q + BIAS` as bytes into the `LANES` places of `out`, or as many as it has.
+    fn store_i8(self, v: Self::I, out: &mut [u8]);
+    /// Writes native-endian i16 into the `LANES` places (`2 * LANES` bytes) of `out`, or as many as it has.
+    fn store_i16(self, v: Self::I, out: &mut [u8]);
+}

@@ -1,0 +1,116 @@
+//! The choice of an instruction set, made once and carried as a value.
+
+#[cfg(target_arch = "aarch64")]
+use super::Neon;
+#[cfg(target_arch = "x86_64")]
+use super::{Avx2, Avx512Vnni};
+use super::{Isa, Kernel, Scalar};
+
+/// An instruction set that this machine has.
+///
+/// ```
+/// use kenar::isa::Platform;
+/// let best = Platform::detect();
+/// assert_eq!(Platform::by_name(best.name()), Some(best));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Platform(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Scalar(Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+}
+
+impl Platform {
+    /// The portable implementation, present everywhere.
+    #[must_use]
+    pub const fn scalar() -> Self {
+        Self(Set::Scalar(Scalar))
+    }
+
+    /// The fastest set that this machine has. Without the feature `std`, what the target is compiled for.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::available().last().unwrap_or(Self::scalar())
+    }
+
+    /// Every set that this machine has, slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let scalar = core::iter::once(Set::Scalar(Scalar));
+        #[cfg(target_arch = "x86_64")]
+        let vector = [Avx2::new().map(Set::Avx2), Avx512Vnni::new().map(Set::Avx512Vnni)];
+        #[cfg(target_arch = "aarch64")]
+        let vector = [Neon::new().map(Set::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector: [Option<Set>; 0] = [];
+        scalar.chain(vector.into_iter().flatten()).map(Self)
+    }
+
+    /// The set of that name, if this machine has it.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::available().find(|p| p.name() == name)
+    }
+
+    /// `scalar`, `avx2`, `avx512vnni` or `neon`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        struct Name;
+        impl Kernel for Name {
+            type Output = &'static str;
+            #[inline(always)]
+            fn eval<I: Isa>(self, _: I) -> &'static str {
+                I::NAME
+            }
+        }
+        self.run(Name)
+    }
+
+    /// What an i8 value is xored with in the arena: `0x80` where the dot product wants unsigned bytes, otherwise 0.
+    #[must_use]
+    pub fn act_xor(self) -> u8 {
+        struct Xor;
+        impl Kernel for Xor {
+            type Output = u8;
+            #[inline(always)]
+            fn eval<I: Isa>(self, _: I) -> u8 {
+                I::BIAS as u8
+            }
+        }
+        self.run(Xor)
+    }
+
+    /// Runs a kernel compiled for this set.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Set::Scalar(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(isa) => isa.enter(kernel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_find_their_platform() {
+        for platform in Platform::available() {
+            assert_eq!(Platform::by_name(platform.name()), Some(platform));
+        }
+        assert_eq!(Platform::by_name("scalar"), Some(Platform::scalar()));
+        assert_eq!(Platform::by_name("avx1024"), None);
+    }
+}

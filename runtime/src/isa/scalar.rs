@@ -1,0 +1,155 @@
+//! Plain Rust: the meaning of every operation, and the fallback of every target.
+
+use super::{Isa, Kernel};
+use crate::quant::round_ties_even;
+
+/// Token of the portable implementation; needs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalar;
+
+const LANES: usize = 4;
+
+impl Isa for Scalar {
+    const NAME: &'static str = "scalar";
+    const LANES: usize = LANES;
+    const BIAS: i32 = 0;
+    const MR: usize = 4;
+    const NV: usize = 2;
+
+    type I = [i32; LANES];
+    type F = [f32; LANES];
+    type A<'a> = &'a [u8; 16];
+    type X = [i8; 4];
+    type W = [[i8; 4]; LANES];
+
+    #[inline(always)]
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.eval(self)
+    }
+
+    #[inline(always)]
+    fn weight_index(lane: usize, k: usize) -> usize {
+        4 * lane + k
+    }
+
+    #[inline(always)]
+    fn acts(self, x: &[u8; 16]) -> &[u8; 16] {
+        x
+    }
+
+    #[inline(always)]
+    fn lane<const L: usize>(self, a: &[u8; 16]) -> [i8; 4] {
+        core::array::from_fn(|k| a[4 * L + k] as i8)
+    }
+
+    #[inline(always)]
+    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> [i8; 4] {
+        self.lane::<J>(x)
+    }
+
+    #[inline(always)]
+    fn weights(self, w: &[i8]) -> [[i8; 4]; LANES] {
+        let w = &w[..4 * LANES];
+        core::array::from_fn(|l| core::array::from_fn(|k| w[4 * l + k]))
+    }
+
+    #[inline(always)]
+    fn dp(self, acc: [i32; LANES], x: [i8; 4], w: [[i8; 4]; LANES]) -> [i32; LANES] {
+        core::array::from_fn(|l| {
+            (0..4).fold(acc[l], |s, k| s.wrapping_add(i32::from(x[k]) * i32::from(w[l][k])))
+        })
+    }
+
+    #[inline(always)]
+    fn splat(self, x: i32) -> [i32; LANES] {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32]) -> [i32; LANES] {
+        let x = &x[..LANES];
+        core::array::from_fn(|l| x[l])
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: [i32; LANES], out: &mut [i32]) {
+        out[..LANES].copy_from_slice(&v);
+    }
+
+    #[inline(always)]
+    fn add(self, a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] {
+        core::array::from_fn(|l| a[l].wrapping_add(b[l]))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, acc: [i32; LANES], x: [i32; LANES], y: [i32; LANES]) -> [i32; LANES] {
+        core::array::from_fn(|l| acc[l].wrapping_add(x[l].wrapping_mul(y[l])))
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, x: f32) -> [f32; LANES] {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    fn load_f32(self, x: &[f32]) -> [f32; LANES] {
+        let x = &x[..LANES];
+        core::array::from_fn(|l| x[l])
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: [i32; LANES]) -> [f32; LANES] {
+        v.map(|x| x as f32)
+    }
+
+    #[inline(always)]
+    fn mul_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|l| a[l] * b[l])
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|l| a[l] + b[l])
+    }
+
+    #[inline(always)]
+    fn min_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|l| if a[l] > b[l] { b[l] } else { a[l] })
+    }
+
+    #[inline(always)]
+    fn max_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|l| if a[l] < b[l] { b[l] } else { a[l] })
+    }
+
+    #[inline(always)]
+    fn round(self, v: [f32; LANES]) -> [i32; LANES] {
+        v.map(round_ties_even)
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[u8]) -> [i32; LANES] {
+        let x = &x[..LANES];
+        core::array::from_fn(|l| i32::from(x[l] as i8))
+    }
+
+    #[inline(always)]
+    fn load_i16(self, x: &[u8]) -> [i32; LANES] {
+        let x = &x[..2 * LANES];
+        core::array::from_fn(|l| i32::from(i16::from_ne_bytes([x[2 * l], x[2 * l + 1]])))
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: [i32; LANES], out: &mut [u8]) {
+        for (o, x) in out.iter_mut().zip(v) {
+            *o = x as u8;
+        }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, v: [i32; LANES], out: &mut [u8]) {
+        for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(v) {
+            *o = (x as i16).to_ne_bytes();
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Convolution: packing and the choice of a kernel.
+
+use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
+use super::geometry::Geometry;
+use super::{Io, Lookup, Units, depthwise, grouped, indirect};
+use crate::desc::{Conv2d, TensorDesc};
+use crate::isa::{Isa, Kernel, Platform};
+use alloc::vec::Vec;
+
+/// A convolution with weights packed for a platform.
+///
+/// ```text
+/// acc[o] = sum (x - z) * w[o] + bias[o] = sum stored(x) * w[o] + (bias[o] - (z + BIAS) * sum w[o])
+/// ```
+///
+/// The second bracket is the bias that kernels start from.
+pub struct PackedConv {
+    platform: Platform,
+    pub(super) body: Body,
+    method: Method,
+}
+
+/// What every method needs.
+pub(super) struct Body {
+    pub geometry: Geometry,
+    pub channels_out: usize,
+    /// Input channels of a group.
+    pub depth: usize,
+    /// The byte that stands for 0.0 in the arena.
+    pub zero: u8,
+    /// Folded, padded by [`MAX_LANES`].
+    pub bias: Vec<i32>,
+    /// Padded by [`MAX_LANES`].
+    multiplier: Vec<f32>,
+    /// Factors below zero, padded by [`MAX_LANES`].
+    slope: Option<Vec<f32>>,
+    pub epilogue: PackedEpilogue,
+}
+
+/// What makes an accumulator a value, for `LANES` channels.
+pub(super) struct Scale<I: Isa> {
+    multiplier: I::F,
+    slope: Option<I::F>,
+}
+
+impl Body {
+    /// Scales of the channels from `channel` on.
+    #[inline(always)]
+    pub fn scale<I: Isa>(&self, isa: I, channel: usize) -> Scale<I> {
+        Scale {
+            multiplier: isa.load_f32(&self.multiplier[channel..]),
+            slope: self.slope.as_ref().map(|s| isa.load_f32(&s[channel..])),
+        }
+    }
+}
+
+impl<I: Isa> Scale<I> {
+    /// `t = f32(acc) * m; t = t < 0 ? t * slope : t`.
+    #[inline(always)]
+    pub fn value(&self, isa: I, acc: I::I) -> I::F {
+        let t = isa.mul_f32(isa.to_f32(acc), self.multiplier);
+        match self.slope {
+            Some(slope) => {
+                // One of the summands is zero, so the sum is exact.
+                let zero = isa.splat_f32(0.0);
+                let below = isa.mul_f32(isa.min_f32(t, zero), slope);
+                isa.add_f32(isa.max_f32(t, zero), below)
+            }
+            None => t,
+        }
+    }
+}
+
+/// How the sums are computed.
+enum Method {
+    /// GEMM over rows found through offsets, or over gathered rows where channels are few.
+    Indirect(indirect::Weights),
+    /// Small groups: several of them share a vector.
+    Grouped(grouped::Weights),
+    /// One channel per group.
+    Depthwise(depthwise::Weights),
+}
+
+impl PackedConv {
+    /// Packs the weights of `conv` for `platform`.
+    #[must_use]
+    pub fn pack(platform: Platform, conv: &Conv2d, lookup: &impl Lookup) -> Self {
+        platform.run(Pack { platform, conv, lookup })
+    }
+
+    /// The name of the chosen kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &'static str {
+        match &self.method {
+            Method::Indirect(w) => w.name(&self.body),
+            Method::Grouped(_) => "grouped",
+            Method::Depthwise(_) => "depthwise",
+        }
+    }
+
+    /// How the work can be divided: by output pixels, or by channels where there is one pixel.
+    #[must_use]
+    pub fn units(&self) -> Units {
+        match &self.method {
+            Method::Indirect(_) if self.body.geometry.pixels() == 1 => {
+                Units::Channels(self.body.channels_out)
+            }
+            _ => Units::Pixels(self.body.geometry.pixels()),
+        }
+    }
+
+    /// Computes the units of `io.range`.
+    pub fn run(&self, io: Io<'_>) {
+        self.platform.run(Run { conv: self, io });
+    }
+}
+
+struct Pack<'a, L> {
+    platform: Platform,
+    conv: &'a Conv2d,
+    lookup: &'a L,
+}
+
+impl<L: Lookup> Kernel for Pack<'_, L> {
+    type Output = PackedConv;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) -> PackedConv {
+        let Self { platform, conv, lookup } = self;
+        let input = lookup.tensor(conv.input);
+        let body = body::<I>(conv, &input, lookup);
+        let w = Source {
+            weights: lookup.bytes(conv.weights),
+            taps: body.geometry.taps(),
+            depth: body.depth,
+        };
+        let groups = conv.groups as usize;
+        let method = if depthwise::fits(&body, groups) {
+            Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
+        } else if grouped::fits(&body, groups) {
+            Method::Grouped(grouped::Weights::pack(isa, &body, w))
+        } else {
+            Method::Indirect(indirect::Weights::pack(isa, &body, groups, w))
+        };
+        PackedConv { platform, body, method }
+    }
+}
+
+#[inline(always)]
+fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body {
+    let output = conv.epilogue.store.as_ref().or(conv.epilogue.second.as_ref().map(|(_, s)| s));
+    let output = lookup.tensor(output.expect("an epilogue stores").output);
+    let geometry = Geometry::new(&conv.window, input, &output);
+    let depth = (input.channels / conv.groups) as usize;
+    let zero_point = Operand::new(input, I::BIAS).zero_point;
+    let weights = lookup.bytes(conv.weights);
+    let bias = lookup.bytes(conv.bias).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
+    let folded = bias.zip(weights.chunks_exact(geometry.taps() * depth)).map(|(b, w)| {
+        let sum: i32 = w.iter().map(|w| i32::from(*w as i8)).sum();
+        b.wrapping_sub(zero_point.wrapping_mul(sum))
+    });
+    Body {
+        geometry,
+        channels_out: conv.channels_out as usize,
+        depth,
+        zero: zero_point as u8,
+        bias: folded.chain([0; MAX_LANES * 4]).collect(),
+        multiplier: channels_f32(lookup.bytes(conv.multiplier)),
+        slope: conv.slope.map(|s| channels_f32(lookup.bytes(s))),
+        epilogue: PackedEpilogue::new(&conv.epilogue, lookup, I::BIAS),
+    }
+}
+
+/// Canonical weights, `[C_out, taps, depth]`.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    weights: &'a [u8],
+    taps: usize,
+    depth: usize,
+}
+
+impl Source<'_> {
+    #[inline(always)]
+    pub fn at(&self, channel: usize, tap: usize, k: usize) -> i8 {
+        self.weights[(channel * self.taps + tap) * self.depth + k] as i8
+    }
+}
+
+struct Run<'a> {
+    conv: &'a PackedConv,
+    io: Io<'a>,
+}
+
+impl Kernel for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Self { conv: PackedConv { body, method, .. }, io } = self;
+        let first = match self.conv.units() {
+            Units::Pixels(_) => (io.range.start, 0),
+            Units::Channels(_) => (0, io.range.start),
+        };
+        let ends = Ends { residual: io.residual, store: io.store, second: io.second };
+        let live = body.epilogue.live(isa, ends, first);
+        match method {
+            Method::Indirect(w) => indirect::run(isa, body, w, io.input, live, io.range),
+            Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
+            Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
+        }
+    }
+}

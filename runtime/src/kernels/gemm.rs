@@ -1,0 +1,134 @@
+//! The micro-kernel: a tile of `MR` output pixels by `NV` vectors of output channels.
+//!
+//! Activations are rows of bytes found through offsets, one per output pixel and window tap; weights are packed by
+//! [`super::pack`]. A step takes 16 bytes of every row; the four lanes of four bytes are written out, because in a loop
+//! compilers leave the accumulators in memory. Tested through `conv`.
+
+use crate::isa::{Isa, Kernel};
+
+/// Most rows of a tile on any instruction set.
+pub(super) const MAX_ROWS: usize = 14;
+/// Most accumulators of a tile on any instruction set.
+pub(super) const MAX_TILE: usize = 14 * 32;
+/// The offset of a tap outside the map: its row is the padding row.
+pub(super) const OUTSIDE: u32 = u32::MAX;
+
+/// Offsets into the input of one tap for the rows of a tile.
+pub(super) type Tap = [u32; MAX_ROWS];
+
+/// Arguments of a tile.
+pub(super) struct Args<'a> {
+    /// The input tensor with its slack.
+    pub input: &'a [u8],
+    /// The row read for [`OUTSIDE`].
+    pub padding: &'a [u8],
+    /// One entry per tap.
+    pub taps: &'a [Tap],
+    /// Added to every offset: first channel of the group.
+    pub channel: usize,
+    /// Steps of 16 bytes per tap.
+    pub steps: usize,
+    /// Lanes of 4 bytes behind them, 0 to 3.
+    pub lanes: usize,
+    /// Panel: per tap `4 * steps + lanes` times `NV` vectors.
+    pub weights: &'a [i8],
+    /// Where the sums start, `NV * LANES` values; none: at what `acc` holds.
+    pub bias: Option<&'a [i32]>,
+    /// `[MR, NV * LANES]` sums.
+    pub acc: &'a mut [i32],
+}
+
+struct Tile<'a, const MR: usize, const NV: usize>(Args<'a>);
+
+impl<const MR: usize, const NV: usize> Kernel for Tile<'_, MR, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let Args { input, padding, taps, channel, steps, lanes, mut weights, bias, acc: out } =
+            self.0;
+        let vector = 4 * I::LANES;
+        let mut acc = [[isa.splat(0); NV]; MR];
+        for (r, row) in acc.iter_mut().enumerate() {
+            for (n, a) in row.iter_mut().enumerate() {
+                *a = match bias {
+                    Some(bias) => isa.load_i32(&bias[n * I::LANES..]),
+                    None => isa.load_i32(&out[(r * NV + n) * I::LANES..]),
+                };
+            }
+        }
+        let chunks = steps + usize::from(lanes > 0);
+        for tap in taps {
+            let rows: [&[[u8; 16]]; MR] = core::array::from_fn(|r| {
+                let row = match tap[r] {
+                    OUTSIDE => padding,
+                    offset => &input[offset as usize + channel..],
+                };
+                &row.as_chunks::<16>().0[..chunks]
+            });
+            let (panel, rest) = weights.split_at((4 * steps + lanes) * NV * vector);
+            weights = rest;
+            let (full, tail) = panel.split_at(4 * steps * NV * vector);
+            for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
+                let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&rows[r][k]));
+                step::<I, MR, NV, 0>(isa, &mut acc, &x, &w[..NV * vector]);
+                step::<I, MR, NV, 1>(isa, &mut acc, &x, &w[NV * vector..2 * NV * vector]);
+                step::<I, MR, NV, 2>(isa, &mut acc, &x, &w[2 * NV * vector..3 * NV * vector]);
+                step::<I, MR, NV, 3>(isa, &mut acc, &x, &w[3 * NV * vector..]);
+            }
+            if lanes > 0 {
+                let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&rows[r][steps]));
+                step::<I, MR, NV, 0>(isa, &mut acc, &x, &tail[..NV * vector]);
+                if lanes > 1 {
+                    step::<I, MR, NV, 1>(isa, &mut acc, &x, &tail[NV * vector..2 * NV * vector]);
+                }
+                if lanes > 2 {
+                    step::<I, MR, NV, 2>(isa, &mut acc, &x, &tail[2 * NV * vector..]);
+                }
+            }
+        }
+        for (r, row) in acc.iter().enumerate() {
+            for (n, a) in row.iter().enumerate() {
+                isa.store_i32(*a, &mut out[(r * NV + n) * I::LANES..]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
+    isa: I,
+    acc: &mut [[I::I; NV]; MR],
+    x: &[I::A<'_>; MR],
+    w: &[i8],
+) {
+    let w: [I::W; NV] = core::array::from_fn(|n| isa.weights(&w[n * 4 * I::LANES..]));
+    for (row, x) in acc.iter_mut().zip(x) {
+        let x = isa.lane::<L>(*x);
+        for (a, w) in row.iter_mut().zip(w) {
+            *a = isa.dp(*a, x, w);
+        }
+    }
+}
+
+/// Runs a tile of `rows` (at most `I::MR`) by `vectors` (1 or `I::NV`).
+///
+/// Every shape is a function of its own: registers are allocated for it alone, and its assembly can be looked at.
+#[inline(always)]
+pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_>) {
+    macro_rules! shapes {
+        ($nv:literal: $($mr:literal)*) => {
+            match rows {
+                $($mr if I::MR >= $mr => isa.enter(Tile::<$mr, $nv>(args)),)*
+                _ => unreachable!("a tile has 1..=MR rows"),
+            }
+        };
+    }
+    if vectors == 1 {
+        shapes!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    } else if I::NV == 2 {
+        shapes!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    } else {
+        shapes!(4: 1 2 3 4)
+    }
+}

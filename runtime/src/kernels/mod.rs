@@ -1,0 +1,70 @@
+//! Vector kernels: safe code, written once over the operations of [`crate::isa::Isa`].
+//!
+//! Every kernel gives the bytes that the scalar definition gives, in the platform's storage form: an i8 value `q` is
+//! the byte `q ^ act_xor`. A packed operator is made once per model and platform; running it never allocates.
+//! Tests live in [`crate::testing`] and run every kernel of [`KERNELS`] on every platform.
+#![forbid(unsafe_code)]
+
+mod conv;
+mod depthwise;
+mod epilogue;
+mod gemm;
+mod geometry;
+mod grouped;
+mod indirect;
+mod pack;
+mod segment;
+
+pub use conv::PackedConv;
+
+use crate::Model;
+use crate::desc::{Span, TensorDesc, TensorId};
+use core::ops::Range;
+
+/// The kernels, by the names that packed operators report.
+pub const KERNELS: &[&str] = &["pointwise", "indirect", "gathered", "grouped", "depthwise"];
+
+/// Where packers find tensors and constants: a verified model.
+pub trait Lookup {
+    /// A tensor's description.
+    fn tensor(&self, id: TensorId) -> TensorDesc;
+    /// A constant's bytes, little-endian.
+    fn bytes(&self, span: Span) -> &[u8];
+}
+
+impl Lookup for Model<'_> {
+    fn tensor(&self, id: TensorId) -> TensorDesc {
+        Model::tensor(self, id)
+    }
+
+    fn bytes(&self, span: Span) -> &[u8] {
+        self.data(span)
+    }
+}
+
+/// How an operator's work can be divided among threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    /// That many output pixels; ranges may start anywhere. Outputs are handed over from the range's first pixel on.
+    Pixels(usize),
+    /// That many output channels of the only pixel; ranges start at multiples of 64. Outputs are handed over from the
+    /// range's first channel on.
+    Channels(usize),
+}
+
+/// Operands of one run. Input slices hold the whole tensor and [`TensorDesc::SLACK_BYTES`] behind it; i16 tensors are
+/// native-endian bytes.
+pub struct Io<'a> {
+    /// First operand.
+    pub input: &'a [u8],
+    /// Gate of a multiplication.
+    pub gate: Option<&'a [u8]>,
+    /// Residual of the epilogue.
+    pub residual: Option<&'a [u8]>,
+    /// Output of the first store, from the start of `range` on.
+    pub store: Option<&'a mut [u8]>,
+    /// Output of the second store, from the start of `range` on.
+    pub second: Option<&'a mut [u8]>,
+    /// The units to compute.
+    pub range: Range<usize>,
+}
