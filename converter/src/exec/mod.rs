@@ -39,8 +39,8 @@ pub struct Executor {
     graph: Graph,
     /// For each node, which operands die with it.
     dying: Vec<Vec<bool>>,
-    /// Values that nobody reads and that are no output.
-    unread: Vec<bool>,
+    /// For each node, the values that nobody reads behind it, its own result included.
+    freed: Vec<Vec<ValueId>>,
 }
 
 impl Executor {
@@ -74,10 +74,13 @@ impl Executor {
             .enumerate()
             .map(|(i, n)| (0..n.inputs.len()).map(|at| dies(i, &n.inputs, at)).collect())
             .collect();
-        let unread = (0..graph.values().len())
-            .map(|v| last_use[v].is_none() && !graph.is_output(ValueId(v)))
-            .collect();
-        Ok(Self { graph, dying, unread })
+        let mut freed = vec![Vec::new(); graph.nodes().len()];
+        for (i, node) in graph.nodes().iter().enumerate() {
+            if !graph.is_output(node.output) {
+                freed[last_use[node.output.0].unwrap_or(i)].push(node.output);
+            }
+        }
+        Ok(Self { graph, dying, freed })
     }
 
     /// The graph that runs.
@@ -132,7 +135,7 @@ impl Executor {
         let image = image.as_standard_layout().into_owned();
         observer(graph.input, &image);
         values[graph.input.0] = Some(image);
-        for (node, dying) in graph.nodes().iter().zip(&self.dying) {
+        for ((node, dying), freed) in graph.nodes().iter().zip(&self.dying).zip(&self.freed) {
             let mut owned: Vec<Option<ArrayD<f32>>> = node
                 .inputs
                 .iter()
@@ -153,8 +156,9 @@ impl Executor {
             let result = apply(&node.op, operands, graph.shape(node.output));
             debug_assert_eq!(result.shape(), graph.shape(node.output), "{}", node.name);
             observer(node.output, &result);
-            if !self.unread[node.output.0] {
-                values[node.output.0] = Some(result);
+            values[node.output.0] = Some(result);
+            for v in freed {
+                values[v.0] = None;
             }
         }
         Ok(graph

@@ -2,6 +2,9 @@
 
 use super::op::{Op, Pool};
 
+#[cfg(test)]
+mod tests;
+
 /// `floor((size + pads - dilation*(window-1) - 1) / stride) + 1`, or with `ceil` PyTorch's ceiling rule.
 ///
 /// `None` when the window does not fit into the padded input.
@@ -20,7 +23,7 @@ pub fn conv_output_size(
     }
     let mut n = if ceil { room.div_ceil(stride) } else { room / stride } + 1;
     // The last window must start inside the input or its leading padding.
-    if ceil && (n - 1) * stride >= size + pad[0] {
+    if ceil && (n - 1).saturating_mul(stride) >= size + pad[0] {
         n -= 1;
     }
     Some(n)
@@ -76,8 +79,25 @@ fn per_channel(len: usize, shape: &[usize]) -> Result<Vec<usize>, String> {
     }
 }
 
+/// No value may have more elements: 1 GiB of f32, four times the largest map of the largest network meant to run.
+const MAX_ELEMENTS: usize = 1 << 28;
+
 /// The result shape of an operator.
 pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+    if let Some(shape) = inputs.iter().find(|s| s.contains(&0)) {
+        return Err(format!("has an operand without values, shape {shape:?}"));
+    }
+    let shape = result(op, inputs)?;
+    if shape.contains(&0) && !matches!(op, Op::Constant(_)) {
+        return Err(format!("gives a result without values, shape {shape:?}"));
+    }
+    match shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size)) {
+        Some(n) if n <= MAX_ELEMENTS => Ok(shape),
+        _ => Err(format!("gives a result of shape {shape:?}, more than {MAX_ELEMENTS} values")),
+    }
+}
+
+fn result(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     let expected = match op {
         Op::Add | Op::Mul | Op::Sub | Op::Div => 2,
         Op::Concat { .. } => inputs.len().max(1),
@@ -87,16 +107,16 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
     if inputs.len() != expected {
         return Err(format!("{} takes {expected} operands, got {}", op.name(), inputs.len()));
     }
-    if let Some(shape) = inputs.iter().find(|s| s.contains(&0)) {
-        return Err(format!("has an operand without values, shape {shape:?}"));
-    }
     match op {
         Op::Conv2d(c) => {
             let [n, c_in, h, w] = dims4(inputs[0])?;
             let &[c_out, per_group, kh, kw] = c.weight.shape() else {
                 return Err(format!("weight has shape {:?}, expected rank 4", c.weight.shape()));
             };
-            if c.groups == 0 || c_out % c.groups != 0 || per_group * c.groups != c_in {
+            if c.groups == 0
+                || c_out % c.groups != 0
+                || per_group.checked_mul(c.groups) != Some(c_in)
+            {
                 return Err(format!(
                     "weight {:?} with groups {} does not fit an input of {c_in} channels",
                     c.weight.shape(),
@@ -181,7 +201,10 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
             if pads.len() != inputs[0].len() {
                 return Err(format!("{} pads for shape {:?}", pads.len(), inputs[0]));
             }
-            Ok(inputs[0].iter().zip(pads).map(|(s, (a, b))| s + a + b).collect())
+            let padded =
+                |(s, (a, b)): (&usize, &(usize, usize))| s.checked_add(*a)?.checked_add(*b);
+            let shape: Option<Vec<usize>> = inputs[0].iter().zip(pads).map(padded).collect();
+            shape.ok_or_else(|| format!("pads {pads:?} are out of range"))
         }
         Op::Pool(p) => pool(p, inputs[0]),
         Op::GlobalAvgPool | Op::GlobalMaxPool => {
@@ -195,9 +218,13 @@ pub(super) fn infer(op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> 
             }
             Ok(vec![n, c, r.size[0], r.size[1]])
         }
-        Op::Flatten => Ok(vec![inputs[0][0], inputs[0][1..].iter().product()]),
+        Op::Flatten => match inputs[0] {
+            [first, rest @ ..] => Ok(vec![*first, rest.iter().product()]),
+            [] => Err("cannot flatten a single value without axes".into()),
+        },
         Op::Reshape { shape } => {
-            if shape.iter().product::<usize>() != inputs[0].iter().product::<usize>() {
+            let elements = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+            if elements != Some(inputs[0].iter().product()) {
                 return Err(format!("cannot reshape {:?} to {shape:?}", inputs[0]));
             }
             Ok(shape.clone())
