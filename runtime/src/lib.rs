@@ -24,11 +24,16 @@ pub mod isa;
 #[cfg(feature = "alloc")]
 pub mod kernels;
 pub mod model;
+pub mod ops;
 #[cfg(feature = "alloc")]
 pub mod plan;
 pub mod quant;
+pub mod session;
 #[cfg(all(test, feature = "alloc"))]
 mod testing;
 
 pub use error::Error;
 pub use model::{Model, Output};
+#[cfg(feature = "std")]
+pub use session::Options;
+pub use session::{Session, TensorView};

@@ -1,1 +1,5 @@
-//! tests
+//! What the cross-crate tests share: reference loops, random numbers, where test data is found.
+
+pub mod float_reference;
+pub mod random;
+pub mod zoo;

@@ -9,10 +9,12 @@
 mod infer;
 mod op;
 mod rewrite;
+mod summary;
 
 pub use infer::conv_output_size;
 pub use op::{Activation, Conv2d, Op, Pool, PoolKind, Resize, Weights, weights};
 pub use rewrite::Rewrite;
+pub use summary::{LayerRow, StageRow};
 
 use std::collections::HashMap;
 

@@ -1,1 +1,19 @@
-//! placeholder
+//! Reading source files: weight containers into a [`Checkpoint`](crate::checkpoint::Checkpoint).
+//!
+//! `checkpoint` tells the container and reads it; `torch_zip`, `torch_legacy` and `safetensors` are the
+//! containers; `pickle` is the restricted machine behind the first two; `storage` and `tensor` turn bytes into
+//! arrays; `state_dict` finds the weights in what was saved.
+
+pub mod checkpoint;
+pub mod pickle;
+mod safetensors;
+mod state_dict;
+mod storage;
+mod tensor;
+mod torch_legacy;
+mod torch_zip;
+
+#[cfg(test)]
+mod testing;
+
+pub use storage::StorageType;

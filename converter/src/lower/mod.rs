@@ -1,1 +1,137 @@
-//! placeholder
+//! From the float graph and its ranges to the operators of a model file.
+//!
+//! ```text
+//! graph -> prepare (constants inside, reshapes as aliases) -> pattern (fusion: steps) -> residual (i8 or i16)
+//!       -> ranges (scale and zero point of every tensor) -> emit (constants, operators) -> memory plan -> bytes
+//! ```
+//!
+//! Everything here decides; nothing here computes with images. What a step may contain is what one operator of
+//! [`kenar::desc`] can do.
+
+mod contract;
+mod conv;
+mod emit;
+mod pattern;
+mod prepare;
+mod ranges;
+mod report;
+mod residual;
+mod shape;
+mod step;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use contract::Provenance;
+pub use report::{Guard, LowerReport, OpReport, Written};
+pub use residual::Stream;
+
+use kenar::desc::DType;
+use kenar::format::ChannelOrder as Order;
+use kenar::format::write::InputSpec;
+
+use crate::data::{ChannelOrder, Fit, Preprocess};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::quantize::{Calibration, WeightMethod};
+
+/// What can be chosen when a graph is lowered.
+#[derive(Clone, Debug)]
+pub struct LowerOptions {
+    /// Names of outputs or of any values; empty for the graph's own outputs.
+    pub outputs: Vec<String>,
+    /// When residual streams are i16.
+    pub stream: Stream,
+    /// How the scales of weights are chosen.
+    pub weights: WeightMethod,
+    /// Whether biases take up the mean error that rounding the weights leaves.
+    pub bias_correction: bool,
+    /// Class names, in the order of the outputs' channels.
+    pub labels: Vec<String>,
+    /// Where the model comes from.
+    pub provenance: Provenance,
+}
+
+impl Default for LowerOptions {
+    fn default() -> Self {
+        Self {
+            outputs: Vec::new(),
+            stream: Stream::default(),
+            weights: WeightMethod::default(),
+            bias_correction: true,
+            labels: Vec::new(),
+            provenance: Provenance::default(),
+        }
+    }
+}
+
+/// Lowers a folded graph to the bytes of a model file.
+///
+/// `calibration` comes from [`crate::quantize::calibrate`] on the same graph. With a `preprocess` the model takes images;
+/// without, its input is a feature map.
+///
+/// # Errors
+/// [`Error::Graph`] with the name of a node that has no integer form; [`Error::Input`] for outputs that do not exist or a
+/// calibration of another graph; [`Error::Model`] when the runtime refuses the result.
+pub fn lower(
+    graph: &Graph,
+    calibration: &Calibration,
+    preprocess: Option<&Preprocess>,
+    options: &LowerOptions,
+) -> Result<(Vec<u8>, LowerReport)> {
+    if !calibration.fits(graph) {
+        return Err(Error::Input("the calibration was made on another graph".into()));
+    }
+    let outputs = contract::resolve(graph, &options.outputs)?;
+    let network = prepare::prepare(graph, &outputs)?;
+    let steps = pattern::match_steps(&network);
+    let steps = residual::assign(&network, steps, options.stream);
+    let ranges = ranges::assign(&network, &steps, calibration);
+    let how = conv::How { weights: options.weights, bias_correction: options.bias_correction };
+    let mut emitter = emit::Emitter::new(&network, calibration, &ranges, how);
+    let input = emitter.tensor(graph.input, DType::I8)?;
+    let mut report = LowerReport { notes: outputs.notes.clone(), ..LowerReport::default() };
+    for step in &steps {
+        report.ops.push(emitter.step(step)?);
+    }
+    for (name, value) in &network.outputs {
+        let tensor = emitter.output_tensor(*value)?;
+        emitter.writer.add_output(name, tensor)?;
+    }
+    let mut writer = emitter.writer;
+    writer.set_input(&graph.value(graph.input).name, input, input_spec(graph, preprocess)?)?;
+    writer.set_labels(&options.labels)?;
+    let p = &options.provenance;
+    let converter = concat!("kenar ", env!("CARGO_PKG_VERSION"));
+    writer.set_provenance(&p.source, &p.source_hash, converter, &p.calibration)?;
+    let plan = writer.plan_memory()?;
+    let file = writer.finish()?;
+    report.arena_bytes = plan.arena_bytes;
+    report.floor_bytes = plan.floor_bytes;
+    report.file_bytes = file.len();
+    Ok((file, report))
+}
+
+/// The input contract in the order of the tensor's channels.
+fn input_spec(graph: &Graph, preprocess: Option<&Preprocess>) -> Result<InputSpec> {
+    let Some(p) = preprocess else { return Ok(InputSpec::features()) };
+    p.check()?;
+    let shape = graph.shape(graph.input);
+    if shape != [1, 3, p.size[0], p.size[1]] {
+        return Err(Error::Input(format!(
+            "the network takes {shape:?}, the preprocessing makes [1, 3, {}, {}]",
+            p.size[0], p.size[1]
+        )));
+    }
+    let letterbox = match p.fit {
+        Fit::Letterbox(level) => Some(level),
+        Fit::CenterCrop(_) | Fit::Stretch => None,
+    };
+    let reversed = |v: [f32; 3]| [v[2], v[1], v[0]];
+    Ok(match p.order {
+        ChannelOrder::Rgb => InputSpec { order: Order::Rgb, letterbox, mean: p.mean, std: p.std },
+        ChannelOrder::Bgr => {
+            InputSpec { order: Order::Bgr, letterbox, mean: reversed(p.mean), std: reversed(p.std) }
+        }
+    })
+}

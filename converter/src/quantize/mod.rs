@@ -1,1 +1,22 @@
-//! placeholder
+//! Calibration, ranges and the quantisation of weights and biases.
+//!
+//! [`calibrate`] streams images through the float executor; [`range::choose`] turns a histogram into the interval an i8
+//! tensor covers; [`weights`] and [`bias`] quantise the constants of one layer, [`bias_correction`] shifts biases against
+//! the mean error that rounding the weights leaves. What is quantised together, and where i16 is used, is decided in
+//! [`crate::lower`]. [`sqnr`] compares a finished model with the float network, layer by layer.
+
+pub mod bias;
+pub mod bias_correction;
+mod calibration;
+mod histogram;
+mod observe;
+mod params;
+pub mod range;
+pub mod weights;
+
+pub use calibration::{Calibration, Options, calibrate};
+pub use histogram::Histogram;
+pub use observe::{ChannelSums, Statistics};
+pub use params::QParams;
+pub use range::{Method, Range};
+pub use weights::WeightMethod;

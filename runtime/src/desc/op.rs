@@ -111,7 +111,7 @@ pub struct Conv2d {
 pub enum PoolKind {
     /// Maximum of the positions inside the map; output has the input's scale and zero point.
     Max,
-    /// `t = f32(sum of x') * m` with `m = multiplier / divisor`... see [`Pool::multiplier`].
+    /// `t = f32(sum of x') * m`, see [`Pool::multiplier`].
     Average,
 }
 

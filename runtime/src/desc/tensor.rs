@@ -7,7 +7,7 @@ use super::Span;
 pub struct TensorId(pub u32);
 
 /// Element type of an activation tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DType {
     /// Asymmetric 8-bit: `real = scale * (q - zero_point)`, q in -128..=127.

@@ -1,0 +1,162 @@
+//! Streaming calibration: images in, statistics of every value out.
+
+use ndarray::ArrayD;
+use rayon::prelude::*;
+
+use super::observe::Statistics;
+use super::range::{Method, Range, choose};
+use crate::error::{Error, Result};
+use crate::exec::Executor;
+use crate::graph::{Graph, ValueId};
+
+/// How ranges are found.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How the i8 range of a tensor is chosen.
+    pub method: Method,
+}
+
+/// Statistics of every value of one graph.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// How ranges are chosen.
+    pub method: Method,
+    /// Images seen.
+    pub images: usize,
+    statistics: Vec<Statistics>,
+}
+
+/// Runs every image through the float network and collects statistics of every value.
+///
+/// Memory is that of a few images and one histogram per value, whatever their number. The result depends on the images
+/// and their order alone, not on the number of threads. `progress` hears the number of images done.
+///
+/// # Errors
+/// What the iterator yields; [`Error::Input`] when there is no image or one has the wrong shape; [`Error::Graph`] with
+/// the node's name when a value is not finite.
+pub fn calibrate(
+    graph: &Graph,
+    images: impl Iterator<Item = Result<ArrayD<f32>>>,
+    options: &Options,
+    mut progress: impl FnMut(usize),
+) -> Result<Calibration> {
+    let executor = Executor::new(graph)?;
+    let mut total: Vec<Statistics> = vec![Statistics::default(); graph.values().len()];
+    let mut count = 0;
+    let mut images = images.peekable();
+    while images.peek().is_some() {
+        let batch =
+            images.by_ref().take(rayon::current_num_threads()).collect::<Result<Vec<_>>>()?;
+        let observed =
+            batch.par_iter().map(|image| observe(&executor, image)).collect::<Result<Vec<_>>>()?;
+        total.par_iter_mut().enumerate().for_each(|(i, sum)| {
+            observed.iter().for_each(|one| sum.merge(&one[i]));
+        });
+        count += batch.len();
+        progress(count);
+    }
+    if count == 0 {
+        return Err(Error::Input("calibration needs at least one image, got none".into()));
+    }
+    let calibration = Calibration { method: options.method, images: count, statistics: total };
+    calibration.check(graph)?;
+    Ok(calibration)
+}
+
+fn observe(executor: &Executor, image: &ArrayD<f32>) -> Result<Vec<Statistics>> {
+    let mut seen = vec![Statistics::default(); executor.graph().values().len()];
+    executor.run_one(image.view(), &mut |value, array| seen[value.0].add(array))?;
+    Ok(seen)
+}
+
+impl Calibration {
+    /// Statistics of a value.
+    #[must_use]
+    pub fn statistics(&self, value: ValueId) -> &Statistics {
+        &self.statistics[value.0]
+    }
+
+    /// Whether the statistics are those of this graph's values.
+    pub(crate) fn fits(&self, graph: &Graph) -> bool {
+        self.statistics.len() == graph.values().len()
+    }
+
+    /// The i8 range of a value by the chosen method.
+    #[must_use]
+    pub fn range(&self, value: ValueId) -> Range {
+        choose(&self.statistics[value.0].histogram, self.method)
+    }
+
+    fn check(&self, graph: &Graph) -> Result<()> {
+        for (value, s) in graph.values().iter().zip(&self.statistics) {
+            let bad = s.histogram.non_finite();
+            if bad > 0 {
+                return Err(Error::graph(
+                    &value.name,
+                    format!(
+                        "computes {bad} values that are not finite numbers on the calibration images"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Activation, Op, weights};
+    use ndarray::{Array, ArrayD, IxDyn};
+
+    fn graph(scale: f32) -> Graph {
+        let mut g = Graph::new("test", "image", vec![1, 2, 3, 3]);
+        let factor = weights(ArrayD::from_elem(IxDyn(&[2]), scale));
+        let shift = weights(ArrayD::from_elem(IxDyn(&[2]), 0.5));
+        let a = g.push("scaled", Op::Affine { scale: factor, shift }, &[g.input]).unwrap();
+        let r = g.push("relu", Op::Activation(Activation::Relu), &[a]).unwrap();
+        g.mark_output("output", r);
+        g
+    }
+
+    fn image(seed: usize) -> ArrayD<f32> {
+        Array::from_shape_fn(IxDyn(&[1, 2, 3, 3]), |i| {
+            ((i[1] * 31 + i[2] * 7 + i[3] + seed * 13) % 17) as f32 - 8.0
+        })
+    }
+
+    #[test]
+    fn does_not_depend_on_the_number_of_threads() {
+        let g = graph(-0.3);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let images = (0..23).map(|s| Ok(image(s)));
+            pool.install(|| calibrate(&g, images, &Options::default(), |_| {})).unwrap()
+        };
+        let (one, five) = (run(1), run(5));
+        assert_eq!(one.images, 23);
+        for v in 0..g.values().len() {
+            let (a, b) = (one.statistics(ValueId(v)), five.statistics(ValueId(v)));
+            assert_eq!(a.histogram.points(), b.histogram.points());
+            assert_eq!(a.channels.mean(), b.channels.mean());
+            assert_eq!(one.range(ValueId(v)), five.range(ValueId(v)));
+        }
+        assert_eq!(one.range(g.outputs[0].value).lo, 0.0);
+    }
+
+    #[test]
+    fn refuses_values_that_are_not_numbers_by_name() {
+        let error =
+            calibrate(&graph(f32::NAN), [Ok(image(0))].into_iter(), &Options::default(), |_| {});
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("'scaled'"), "{message}");
+    }
+
+    #[test]
+    fn refuses_no_images_and_wrong_shapes() {
+        let g = graph(1.0);
+        assert!(calibrate(&g, std::iter::empty(), &Options::default(), |_| {}).is_err());
+        let wrong = ArrayD::zeros(IxDyn(&[1, 3, 3, 3]));
+        assert!(calibrate(&g, [Ok(wrong)].into_iter(), &Options::default(), |_| {}).is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! Filling the input.
+
+use super::{Session, State};
+use crate::Error;
+use crate::desc::{DType, TensorDesc};
+use crate::format::ChannelOrder;
+use crate::ops::{MapMut, Part, Units, target};
+use crate::quant::requantize;
+
+/// The input of a session. Each `set` fills all of it, and makes the session ready to run.
+#[derive(Debug)]
+pub struct Input<'s, 'm, 'a> {
+    session: &'s mut Session<'m, 'a>,
+}
+
+impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
+    pub(super) const fn new(session: &'s mut Session<'m, 'a>) -> Self {
+        Self { session }
+    }
+
+    fn desc(&self) -> TensorDesc {
+        self.session.model.tensor(self.session.model.input().tensor)
+    }
+
+    /// `[1, height, width, channels]`.
+    #[must_use]
+    pub fn shape(&self) -> [usize; 4] {
+        let desc = self.desc();
+        [1, desc.height as usize, desc.width as usize, desc.channels as usize]
+    }
+
+    /// Sets an image: u8 red, green, blue of each pixel, row by row, of exactly the input's size. Normalisation and
+    /// quantisation are one look-up. A gray model takes `round((299 r + 587 g + 114 b) / 1000)`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InputSize`] if the image has another size, [`Error::InputKind`] if the model takes no images.
+    pub fn set_rgb8(&mut self, pixels: &[u8], width: usize, height: usize) -> Result<(), Error> {
+        let contract = *self.session.model.input();
+        if contract.order == ChannelOrder::Features {
+            return Err(Error::InputKind);
+        }
+        self.check_image(pixels.len(), 3, width, height)?;
+        let table = self.session.model.data(contract.table);
+        let pixels = pixels.as_chunks::<3>().0;
+        self.fill(|pixel, c| {
+            let [r, g, b] = pixels[pixel];
+            let value = match contract.order {
+                ChannelOrder::Bgr => pixels[pixel][2 - c],
+                ChannelOrder::Gray => {
+                    ((299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) + 500) / 1000)
+                        as u8
+                }
+                ChannelOrder::Rgb | ChannelOrder::Features => pixels[pixel][c],
+            };
+            i32::from(table[256 * c + usize::from(value)] as i8)
+        });
+        Ok(())
+    }
+
+    /// Sets a gray image: one u8 per pixel, row by row, of exactly the input's size. A colour model gets it in all
+    /// channels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::set_rgb8`].
+    pub fn set_gray8(&mut self, pixels: &[u8], width: usize, height: usize) -> Result<(), Error> {
+        let contract = *self.session.model.input();
+        if contract.order == ChannelOrder::Features {
+            return Err(Error::InputKind);
+        }
+        self.check_image(pixels.len(), 1, width, height)?;
+        let table = self.session.model.data(contract.table);
+        self.fill(|pixel, c| i32::from(table[256 * c + usize::from(pixels[pixel])] as i8));
+        Ok(())
+    }
+
+    /// Sets real values, already normalised, channel by channel: `q = requantize(x / scale)`. NaN becomes 0.0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InputSize`] if there are not exactly as many values as the input has.
+    pub fn set_f32_nchw(&mut self, values: &[f32]) -> Result<(), Error> {
+        let desc = self.desc();
+        self.check_len(values.len())?;
+        let pixels = desc.pixels() as usize;
+        self.fill(|pixel, c| quantize(values[c * pixels + pixel], &desc));
+        Ok(())
+    }
+
+    /// Sets real values, already normalised, row by row with channels innermost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Input::set_f32_nchw`].
+    pub fn set_f32_nhwc(&mut self, values: &[f32]) -> Result<(), Error> {
+        let desc = self.desc();
+        self.check_len(values.len())?;
+        let channels = desc.channels as usize;
+        self.fill(|pixel, c| quantize(values[pixel * channels + c], &desc));
+        Ok(())
+    }
+
+    /// Sets quantised values of an i8 input, row by row with channels innermost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::InputKind`] if the
+    /// input is i16.
+    pub fn set_i8(&mut self, values: &[i8]) -> Result<(), Error> {
+        let desc = self.desc();
+        if desc.dtype != DType::I8 {
+            return Err(Error::InputKind);
+        }
+        self.check_len(values.len())?;
+        let channels = desc.channels as usize;
+        self.fill(|pixel, c| i32::from(values[pixel * channels + c]));
+        Ok(())
+    }
+
+    /// Sets quantised values of an i16 input, row by row with channels innermost; -32768 becomes -32767.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::InputKind`] if the
+    /// input is i8.
+    pub fn set_i16(&mut self, values: &[i16]) -> Result<(), Error> {
+        let desc = self.desc();
+        if desc.dtype != DType::I16 {
+            return Err(Error::InputKind);
+        }
+        self.check_len(values.len())?;
+        let channels = desc.channels as usize;
+        self.fill(|pixel, c| i32::from(values[pixel * channels + c]).max(-32767));
+        Ok(())
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), Error> {
+        let expected = self.desc().elements();
+        if len == expected as usize { Ok(()) } else { Err(Error::InputSize { expected }) }
+    }
+
+    fn check_image(
+        &self,
+        len: usize,
+        channels: usize,
+        width: usize,
+        height: usize,
+    ) -> Result<(), Error> {
+        let desc = self.desc();
+        let fits = width == desc.width as usize
+            && height == desc.height as usize
+            && len == desc.pixels() as usize * channels;
+        if fits { Ok(()) } else { Err(Error::InputSize { expected: desc.pixels() }) }
+    }
+
+    /// Writes `q(pixel, channel)` everywhere.
+    fn fill(&mut self, q: impl Fn(usize, usize) -> i32) {
+        let desc = self.desc();
+        let part = Part { pixels: 0..desc.pixels() as usize, channels: 0..desc.channels as usize };
+        let outputs = crate::arena::Outputs {
+            targets: [Some(target(&desc, Units::Pixels)), None],
+            units: part.pixels.end,
+            granule: 1,
+        };
+        let xor = self.session.xor;
+        let lease = self.session.arena.lease(&outputs);
+        if let [Some(bytes), _] = lease.outputs {
+            let mut map = MapMut::new(bytes, &desc, xor, &part);
+            part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c)));
+        }
+        self.session.state = State::Ready;
+    }
+}
+
+/// The quantised value of a real one.
+fn quantize(real: f32, desc: &TensorDesc) -> i32 {
+    let (low, high) = match desc.dtype {
+        DType::I8 => (-128, 127),
+        DType::I16 => (-32767, 32767),
+    };
+    let real = if real.is_nan() { 0.0 } else { real };
+    requantize(real / desc.scale, desc.zero_point, low, high)
+}
