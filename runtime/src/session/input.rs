@@ -135,6 +135,23 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         Ok(())
     }
 
+    /// Fills the input with a fixed pseudo-random pattern that depends on `seed` (not 0) alone: quantised values from
+    /// a 32-bit xorshift generator (Marsaglia 2003, doi:10.18637/jss.v008.i14), row by row with channels innermost. The
+    /// same model and seed give the same [`Session::output_hash`] on every machine; that is what it is for.
+    pub fn set_pattern(&mut self, seed: u32) {
+        let dtype = self.desc().dtype;
+        let mut state = seed.max(1);
+        self.fill(|_, _| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            match dtype {
+                DType::I8 => i32::from((state >> 24) as i8),
+                DType::I16 => i32::from((state >> 16) as i16).max(-32767),
+            }
+        });
+    }
+
     fn check_len(&self, len: usize) -> Result<(), Error> {
         let expected = self.desc().elements();
         if len == expected as usize { Ok(()) } else { Err(Error::InputSize { expected }) }
@@ -155,7 +172,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     }
 
     /// Writes `q(pixel, channel)` everywhere.
-    fn fill(&mut self, q: impl Fn(usize, usize) -> i32) {
+    fn fill(&mut self, mut q: impl FnMut(usize, usize) -> i32) {
         let desc = self.desc();
         let part = Part { pixels: 0..desc.pixels() as usize, channels: 0..desc.channels as usize };
         let outputs = crate::arena::Outputs {
