@@ -1,5 +1,7 @@
 //! What the cross-crate tests share: reference loops, random numbers, where test data is found.
 
 pub mod float_reference;
+pub mod models;
 pub mod random;
+pub mod reference_int;
 pub mod zoo;
