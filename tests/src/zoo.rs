@@ -6,21 +6,23 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 
-/// File name endings of the four containers that every model comes in.
-pub const CONTAINERS: [&str; 4] = ["pt", "legacy.pth", "safetensors", "onnx"];
+/// File name endings of the three containers of weights that every model comes in, beside `onnx`.
+pub const WEIGHT_CONTAINERS: [&str; 3] = ["pt", "legacy.pth", "safetensors"];
 
 /// A row of `zoo.json`.
 #[derive(Clone, Debug)]
 pub struct ZooModel {
     /// File name without ending.
     pub name: String,
+    /// Channels, height, width of the input.
+    pub input: [usize; 3],
     /// Learned parameters, counted by PyTorch.
     pub parameters: usize,
     folder: PathBuf,
 }
 
 impl ZooModel {
-    /// The checkpoint in one of [`CONTAINERS`].
+    /// The checkpoint in one of [`WEIGHT_CONTAINERS`], or `onnx`.
     pub fn path(&self, container: &str) -> PathBuf {
         self.folder.join(format!("{}.{container}", self.name))
     }
@@ -64,7 +66,11 @@ pub fn models() -> Option<Vec<ZooModel>> {
         return None;
     };
     let rows: Vec<serde_json::Value> = serde_json::from_str(&text).expect("zoo.json is a list");
+    let size = |row: &serde_json::Value, axis: usize| {
+        row["input"][axis].as_u64().expect("the input has four sizes") as usize
+    };
     let model = |row: &serde_json::Value| ZooModel {
+        input: [size(row, 1), size(row, 2), size(row, 3)],
         name: row["name"].as_str().expect("every model has a name").to_owned(),
         parameters: row["parameters"].as_u64().expect("every model has a parameter count") as usize,
         folder: folder.clone(),
