@@ -2,9 +2,10 @@
 
 use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
-use super::{Io, Lookup, Units, depthwise, grouped, indirect};
+use super::{Io, Lookup, depthwise, grouped, indirect};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
+use crate::ops::Units;
 use alloc::vec::Vec;
 
 /// A convolution with weights packed for a platform.
@@ -103,9 +104,9 @@ impl PackedConv {
     pub fn units(&self) -> Units {
         match &self.method {
             Method::Indirect(_) if self.body.geometry.pixels() == 1 => {
-                Units::Channels(self.body.channels_out)
+                Units::Channels(indirect::CHANNEL_GRANULE)
             }
-            _ => Units::Pixels(self.body.geometry.pixels()),
+            _ => Units::Pixels,
         }
     }
 
@@ -198,7 +199,7 @@ impl Kernel for Run<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let Self { conv: PackedConv { body, method, .. }, io } = self;
         let first = match self.conv.units() {
-            Units::Pixels(_) => (io.range.start, 0),
+            Units::Pixels => (io.range.start, 0),
             Units::Channels(_) => (0, io.range.start),
         };
         let ends = Ends { residual: io.residual, store: io.store, second: io.second };

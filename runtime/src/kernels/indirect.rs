@@ -17,6 +17,8 @@ use core::ops::Range;
 const MAX_TAPS: usize = 64;
 /// Weights that stay in the second cache level while all pixels pass.
 const BLOCK_BYTES: usize = 384 << 10;
+/// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
+pub(super) const CHANNEL_GRANULE: usize = 64;
 /// Longest row that is gathered.
 const MAX_GATHERED: usize = 1024;
 

@@ -12,10 +12,12 @@ mod gemm;
 mod geometry;
 mod grouped;
 mod indirect;
+mod op;
 mod pack;
 mod segment;
 
 pub use conv::PackedConv;
+pub use op::PackedOp;
 
 use crate::Model;
 use crate::desc::{Span, TensorDesc, TensorId};
@@ -42,16 +44,6 @@ impl Lookup for Model<'_> {
     }
 }
 
-/// How an operator's work can be divided among threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Units {
-    /// That many output pixels; ranges may start anywhere. Outputs are handed over from the range's first pixel on.
-    Pixels(usize),
-    /// That many output channels of the only pixel; ranges start at multiples of 64. Outputs are handed over from the
-    /// range's first channel on.
-    Channels(usize),
-}
-
 /// Operands of one run. Input slices hold the whole tensor and [`TensorDesc::SLACK_BYTES`] behind it; i16 tensors are
 /// native-endian bytes.
 pub struct Io<'a> {
@@ -65,6 +57,6 @@ pub struct Io<'a> {
     pub store: Option<&'a mut [u8]>,
     /// Output of the second store, from the start of `range` on.
     pub second: Option<&'a mut [u8]>,
-    /// The units to compute.
+    /// The units (pixels or channels) to compute.
     pub range: Range<usize>,
 }

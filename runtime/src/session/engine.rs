@@ -5,6 +5,8 @@ use std::vec::Vec;
 use super::{Session, State};
 use crate::arena::{Arena, Lease, Outputs};
 use crate::desc::Op;
+use crate::isa::Platform;
+use crate::kernels::PackedOp;
 use crate::ops::{self, Context, Units};
 use crate::{Error, Model};
 
@@ -13,11 +15,14 @@ use crate::{Error, Model};
 pub struct Options {
     /// Threads that work on one run, the calling one included; at least 1.
     pub threads: usize,
+    /// Instruction set. [`Platform::scalar`] runs the definitions themselves, others run kernels; the outputs are the
+    /// same bytes.
+    pub platform: Platform,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1 }
+        Self { threads: 1, platform: Platform::detect() }
     }
 }
 
@@ -26,11 +31,26 @@ impl Default for Options {
 struct Step {
     op: Op,
     units: Units,
+    /// None: the scalar definition serves.
+    packed: Option<PackedOp>,
 }
 
 impl Step {
+    fn new(model: &Model<'_>, op: Op, platform: Platform) -> Self {
+        let packed = if platform == Platform::scalar() {
+            None
+        } else {
+            PackedOp::pack(platform, &op, model)
+        };
+        let units = packed.as_ref().map_or_else(|| ops::units(model, &op), PackedOp::units);
+        Self { op, units, packed }
+    }
+
     fn run(&self, model: &Model<'_>, xor: u8, lease: Lease<'_>) {
-        ops::run(Context { model, xor }, &self.op, self.units, lease);
+        match &self.packed {
+            Some(packed) => packed.run(&self.op, model, lease),
+            None => ops::run(Context { model, xor }, &self.op, self.units, lease),
+        }
     }
 }
 
@@ -55,7 +75,7 @@ impl Engine {
             }
         };
         let steps: Vec<Step> =
-            model.ops().map(|op| Step { op, units: ops::units(model, &op) }).collect();
+            model.ops().map(|op| Step::new(model, op, options.platform)).collect();
         let outputs = steps.iter().map(|step| ops::outputs(model, &step.op, step.units)).collect();
         Ok(Self { steps, outputs, pool })
     }
@@ -94,7 +114,7 @@ impl<'m, 'a> Session<'m, 'a> {
             model: *model,
             arena: Arena::new(arena, model.plan_bytes())?,
             state: State::Empty,
-            xor: 0,
+            xor: options.platform.act_xor(),
             engine: Some(Engine::new(model, options)?),
         })
     }

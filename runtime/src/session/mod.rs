@@ -299,7 +299,7 @@ mod tests {
         let mut hashes = Vec::new();
         for threads in [1, 2, 3] {
             let mut arena = vec![0; model.arena_bytes()];
-            let options = Options { threads };
+            let options = Options { threads, ..Options::default() };
             let mut session = Session::with_options(&model, &mut arena, options).unwrap();
             for _ in 0..20 {
                 session.input().set_rgb8(&[7; 18], 3, 2).unwrap();
@@ -310,7 +310,7 @@ mod tests {
             }
         }
         assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
-        let options = Options { threads: 0 };
+        let options = Options { threads: 0, ..Options::default() };
         let mut arena = vec![0; model.arena_bytes()];
         assert_eq!(Session::with_options(&model, &mut arena, options).unwrap_err(), Error::Threads);
     }

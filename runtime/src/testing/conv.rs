@@ -3,7 +3,8 @@
 use super::{Bench, Rng, naive};
 use crate::desc::{Affine, Conv2d, DType, Epilogue, Residual, Store, TensorId, Window};
 use crate::isa::{Isa, Kernel, Platform};
-use crate::kernels::{Io, KERNELS, Lookup, PackedConv, Units};
+use crate::kernels::{Io, KERNELS, Lookup, PackedConv};
+use crate::ops::Units;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -189,12 +190,12 @@ fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize
     let residual = conv.epilogue.residual.map(|r| bench.stored(rng, platform, r.tensor));
     let mut first = conv.epilogue.store.map(|s| Written::new(rng, &bench, platform, &s));
     let mut second = conv.epilogue.second.map(|(_, s)| Written::new(rng, &bench, platform, &s));
-    let (count, by_pixel) = match packed.units() {
-        Units::Pixels(n) => (n, true),
-        Units::Channels(n) => (n, false),
+    let [h, w] = case.output().expect("the window fits");
+    let (count, granule, by_pixel) = match packed.units() {
+        Units::Pixels => (h * w, 1, true),
+        Units::Channels(granule) => (case.channels_out, granule, false),
     };
-    let step =
-        if by_pixel { count.div_ceil(parts) } else { count.div_ceil(parts).next_multiple_of(64) };
+    let step = count.div_ceil(parts).next_multiple_of(granule);
     for start in (0..count).step_by(step) {
         let end = count.min(start + step);
         packed.run(Io {
