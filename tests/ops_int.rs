@@ -71,8 +71,12 @@ fn every_operator_equals_the_textbook() {
 
         for threads in [1, 2, 4] {
             let mut arena = vec![0xAA; model.arena_bytes()];
-            let mut session =
-                Session::with_options(&model, &mut arena, Options { threads }).unwrap();
+            let mut session = Session::with_options(
+                &model,
+                &mut arena,
+                Options { threads, ..Options::default() },
+            )
+            .unwrap();
             set(&mut session, input.dtype, &values);
             session.run().unwrap();
             assert_eq!(session.output_hash().unwrap(), hash, "seed {seed}, {threads} threads");
