@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
 use kenar_convert::arch::{self, ArchFile};
-use kenar_convert::checkpoint::{Checkpoint, NamedTensor, SourceDtype};
-use kenar_convert::exec;
-use ndarray::{ArrayD, IxDyn};
+use kenar_convert::checkpoint::Checkpoint;
+use kenar_convert::{exec, import};
 
 fn zoo() -> Option<PathBuf> {
     let dir = std::env::var_os("KENAR_ZOO")
@@ -18,32 +16,18 @@ fn zoo() -> Option<PathBuf> {
     Some(dir)
 }
 
-fn read(path: &Path) -> Checkpoint {
-    let bytes = std::fs::read(path).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let mut tensors = IndexMap::new();
-    for (name, view) in file.tensors() {
-        let integer = view.dtype() != safetensors::Dtype::F32;
-        let data: Vec<f32> = if integer {
-            vec![0.0; view.shape().iter().product()]
-        } else {
-            view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-        };
-        let dtype = if integer { SourceDtype::Integer } else { SourceDtype::F32 };
-        let array = ArrayD::from_shape_vec(IxDyn(view.shape()), data).unwrap();
-        tensors.insert(name, NamedTensor { dtype, array });
-    }
-    Checkpoint { tensors, wrapper: String::new() }
-}
-
 fn size(v: &serde_json::Value) -> Vec<usize> {
     v.as_array().unwrap().iter().map(|n| usize::try_from(n.as_u64().unwrap()).unwrap()).collect()
 }
 
+fn read(path: &Path) -> Result<Checkpoint, String> {
+    import::checkpoint::read(path).map_err(|e| e.to_string())
+}
+
 /// Recognises and builds one model and compares everything the zoo says about it.
-fn check(dir: &Path, row: &serde_json::Value) -> Result<(), String> {
+fn check(dir: &Path, row: &serde_json::Value, container: &str) -> Result<(), String> {
     let name = row["name"].as_str().unwrap();
-    let ckpt = read(&dir.join(format!("{name}.safetensors")));
+    let ckpt = read(&dir.join(format!("{name}.{container}")))?;
     let input = size(&row["input"]);
     let arch = arch::recognise(&ckpt).map_err(|e| e.to_string())?;
     let again = ArchFile::from_toml(&arch.to_toml()).map_err(|e| e.to_string())?;
@@ -56,7 +40,7 @@ fn check(dir: &Path, row: &serde_json::Value) -> Result<(), String> {
     if expected.len() != graph.outputs.len() {
         return Err(format!("outputs {:?}", graph.outputs));
     }
-    let io = read(&dir.join(format!("{name}.io.safetensors")));
+    let io = read(&dir.join(format!("{name}.io.safetensors")))?;
     let results = exec::run(&graph, io.get("input").unwrap()).map_err(|e| e.to_string())?;
     for (output, found) in graph.outputs.iter().zip(&results) {
         let wanted =
@@ -71,7 +55,7 @@ fn check(dir: &Path, row: &serde_json::Value) -> Result<(), String> {
         }
         let peak = wanted.iter().fold(0f32, |m, v| m.max(v.abs()));
         let error = found.iter().zip(wanted).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / peak;
-        println!("{name:28} {:7} {error:.1e}", output.name);
+        println!("{name:28} {container:12} {:7} {error:.1e}", output.name);
         if error.is_nan() || error > 1e-4 {
             return Err(format!("{}: relative error {error}", output.name));
         }
@@ -85,9 +69,13 @@ fn every_model_gives_its_parameters_shapes_and_reference_outputs() {
     let text = std::fs::read(dir.join("zoo.json")).unwrap();
     let rows: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let rows = rows.as_array().unwrap();
-    let bad: Vec<String> = rows
-        .iter()
-        .filter_map(|row| check(&dir, row).err().map(|e| format!("{}: {e}", row["name"])))
-        .collect();
+    let mut bad = Vec::new();
+    for row in rows {
+        for container in ["safetensors", "pt", "legacy.pth"] {
+            if let Err(e) = check(&dir, row, container) {
+                bad.push(format!("{} ({container}): {e}", row["name"]));
+            }
+        }
+    }
     assert!(rows.len() >= 25 && bad.is_empty(), "{bad:#?}");
 }

@@ -18,6 +18,7 @@ mod named;
 mod names;
 mod network;
 mod outputs;
+mod preprocess;
 pub mod testing;
 mod toml;
 

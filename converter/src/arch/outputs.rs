@@ -8,12 +8,14 @@ impl ArchFile {
     pub fn strides(&self) -> Vec<(&str, usize)> {
         let mut total: usize = 1;
         for unit in &self.stem {
-            total *= unit.stride * unit.max_pool.map_or(1, |p| p.stride);
+            total = total
+                .saturating_mul(unit.stride)
+                .saturating_mul(unit.max_pool.map_or(1, |p| p.stride));
         }
         self.stages
             .iter()
             .map(|s| {
-                total *= s.stride;
+                total = total.saturating_mul(s.stride);
                 (s.name.as_str(), total)
             })
             .collect()

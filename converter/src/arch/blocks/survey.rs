@@ -63,7 +63,7 @@ impl Facts {
     pub fn groups(&self, c_in: usize) -> Option<usize> {
         let incoming = if self.convs < 3 { c_in } else { self.mid? };
         let per_group = self.per_group?;
-        (per_group > 0 && incoming.is_multiple_of(per_group)).then_some(incoming / per_group)
+        if incoming.is_multiple_of(per_group) { incoming.checked_div(per_group) } else { None }
     }
 }
 

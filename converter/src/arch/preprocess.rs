@@ -1,0 +1,59 @@
+//! The preprocessing an arch file hints at.
+
+use super::file::ArchFile;
+use crate::data::{ChannelOrder, Preprocess, Preset};
+use crate::error::{Error, Result};
+
+impl ArchFile {
+    /// The input contract that the file's `preset` and `bgr` entries describe, at the file's size; `None` without
+    /// a preset. `raw` is for networks that read 0 to 255.
+    ///
+    /// # Errors
+    /// The preset is unknown.
+    pub fn preprocess(&self) -> Result<Option<Preprocess>> {
+        let Some(preset) = &self.input.preset else { return Ok(None) };
+        let mut preprocess = match preset.as_str() {
+            "imagenet" => Preprocess::preset(Preset::Imagenet, self.input.size),
+            "cifar10" => Preprocess::preset(Preset::Cifar10, self.input.size),
+            "unit" => Preprocess::preset(Preset::Unit, self.input.size),
+            "raw" => Preprocess {
+                std: [1.0 / 255.0; 3],
+                ..Preprocess::preset(Preset::Unit, self.input.size)
+            },
+            other => {
+                return Err(Error::Input(format!(
+                    "arch file: input.preset = \"{other}\"; there are imagenet, cifar10, unit, raw"
+                )));
+            }
+        };
+        if self.input.size[0].max(self.input.size[1]) < 64 {
+            // Small images come at the network's size: nothing to cut off.
+            preprocess.fit = Preprocess::preset(Preset::Cifar10, self.input.size).fit;
+        }
+        if self.input.bgr {
+            preprocess.order = ChannelOrder::Bgr;
+        }
+        Ok(Some(preprocess))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::arch::by_name;
+    use crate::data::ChannelOrder;
+
+    #[test]
+    fn hints_become_contracts() {
+        let mut arch = by_name("resnet20").unwrap();
+        let p = arch.preprocess().unwrap().unwrap();
+        assert_eq!((p.size, p.mean[0], p.order), ([32, 32], 0.485, ChannelOrder::Rgb));
+        arch.input.preset = Some("raw".into());
+        arch.input.bgr = true;
+        let p = arch.preprocess().unwrap().unwrap();
+        assert_eq!((p.mean, p.order), ([0.0; 3], ChannelOrder::Bgr));
+        arch.input.preset = Some("mnist".into());
+        assert!(arch.preprocess().unwrap_err().to_string().contains("mnist"));
+        arch.input.preset = None;
+        assert!(arch.preprocess().unwrap().is_none());
+    }
+}
