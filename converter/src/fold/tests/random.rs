@@ -1,7 +1,8 @@
 //! Generated graphs: whatever the passes do, executed outputs stay.
 
 use super::*;
-use crate::graph::{Pool, PoolKind, Resize};
+use crate::fold::equivalent;
+use crate::graph::{Node, Pool, PoolKind, Resize, Rewrite};
 
 /// A random graph of `size` operators over maps of a few channels; every operator kind that passes touch occurs.
 fn generate(seed: u64, size: usize) -> Graph {
@@ -109,7 +110,7 @@ fn outputs_stay() {
             0,
             "a folded graph has nothing left to fold, seed {seed}: {second:#}"
         );
-        crate::fold::equivalent(&folded, &again, 0.0).unwrap();
+        equivalent(&folded, &again, 0.0).unwrap();
         for pass in report.passes {
             *changes.entry(pass.name).or_insert(0) += pass.changes.len();
         }
@@ -117,4 +118,50 @@ fn outputs_stay() {
     for (pass, count) in changes {
         assert!(count > 0 || pass == "simplify pooling", "no generated graph exercised '{pass}'");
     }
+}
+
+/// The same network with its nodes in another valid order, other names, and some sums and products turned around.
+fn shuffled(graph: &Graph, rng: &mut Random) -> Graph {
+    let mut r = Rewrite::new(graph);
+    let mut waiting: Vec<Node> = graph.nodes().to_vec();
+    let mut placed = vec![graph.input];
+    while !waiting.is_empty() {
+        let ready = |n: &Node| n.inputs.iter().all(|v| placed.contains(v));
+        let ready: Vec<usize> = (0..waiting.len()).filter(|&i| ready(&waiting[i])).collect();
+        let mut node = waiting.remove(ready[rng.below(ready.len())]);
+        node.name = format!("m{}", waiting.len());
+        if matches!(node.op, Op::Add | Op::Mul) && rng.below(2) == 0 {
+            node.inputs.reverse();
+        }
+        placed.push(node.output);
+        r.keep(&node).unwrap();
+    }
+    r.finish()
+}
+
+#[test]
+fn order_and_names_do_not_matter_and_every_weight_does() {
+    let mut compared = 0;
+    for seed in 0..100 {
+        let (g, _) = run(&generate(seed, 16)).unwrap();
+        let mut rng = Random::new(seed);
+        let mut other = shuffled(&g, &mut rng);
+        equivalent(&g, &other, 0.0).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let count = other.nodes().len();
+        let node = &mut other.nodes_mut()[rng.below(count)];
+        let mut changed = false;
+        node.op.for_each_weight_mut(|w| {
+            let largest = w.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            changed |= largest > 0.0;
+            let at = rng.below(w.len());
+            let mut array = w.as_ref().clone();
+            *array.iter_mut().nth(at).unwrap() += 0.01 * largest;
+            *w = weights(array);
+        });
+        if changed {
+            compared += 1;
+            assert!(equivalent(&g, &other, 1e-3).is_err(), "seed {seed}");
+        }
+    }
+    assert!(compared > 20, "{compared}");
 }
