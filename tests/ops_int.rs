@@ -1,6 +1,7 @@
 //! The runtime against textbook loops, operator by operator, on random models.
 
 use kenar::desc::{DType, OpKind};
+use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 use kenar_tests::models::{Size, random_input, random_model};
 use kenar_tests::reference_int;
@@ -69,17 +70,16 @@ fn every_operator_equals_the_textbook() {
         compare(&mut session, &expected, &format!("seed {seed}"));
         let hash = session.output_hash().unwrap();
 
-        for threads in [1, 2, 4] {
-            let mut arena = vec![0xAA; model.arena_bytes()];
-            let mut session = Session::with_options(
-                &model,
-                &mut arena,
-                Options { threads, ..Options::default() },
-            )
-            .unwrap();
-            set(&mut session, input.dtype, &values);
-            session.run().unwrap();
-            assert_eq!(session.output_hash().unwrap(), hash, "seed {seed}, {threads} threads");
+        for platform in Platform::available() {
+            for threads in [1, 2, 4] {
+                let mut arena = vec![0xAA; model.arena_bytes()];
+                let options = Options { threads, platform };
+                let mut session = Session::with_options(&model, &mut arena, options).unwrap();
+                set(&mut session, input.dtype, &values);
+                session.run().unwrap();
+                let what = format!("seed {seed}, {threads} threads, {}", platform.name());
+                assert_eq!(session.output_hash().unwrap(), hash, "{what}");
+            }
         }
     }
     assert!(seen.iter().all(|&count| count > 50), "some operator is rare: {seen:?}");

@@ -103,7 +103,7 @@ impl PackedConv {
     #[must_use]
     pub fn units(&self) -> Units {
         match &self.method {
-            Method::Indirect(_) if self.body.geometry.pixels() == 1 => {
+            Method::Indirect(w) if w.is_by_channels(&self.body) => {
                 Units::Channels(indirect::CHANNEL_GRANULE)
             }
             _ => Units::Pixels,

@@ -92,6 +92,11 @@ impl Weights {
         Self { packed, panels, taps, depth, gather, padding }
     }
 
+    /// Whether the work is divided by channels: there is one pixel, and panels start at multiples of the granule.
+    pub fn is_by_channels(&self, body: &Body) -> bool {
+        body.geometry.pixels() == 1 && self.panels.iter().all(|p| p.depth_start == 0)
+    }
+
     pub fn name(&self, body: &Body) -> &'static str {
         match (self.gather, body.geometry.is_pointwise()) {
             (true, _) => "gathered",
@@ -119,8 +124,8 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let g = &body.geometry;
-    let one_pixel = g.pixels() == 1;
-    let (pixels, channels) = if one_pixel { (0..1, range) } else { (range, 0..body.channels_out) };
+    let (pixels, channels) =
+        if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
     let mut rows =
         if weights.gather { Some(Rows([0; MAX_ROWS * MAX_GATHERED + 64])) } else { None };

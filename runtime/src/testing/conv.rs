@@ -327,7 +327,10 @@ fn linear_layers_divide_by_channels() {
         for channels_out in [1, 10, 63, 64, 65, 128, 200] {
             for parts in [1, 2, 3] {
                 let tail = Tail::random(&mut rng);
-                check(&mut rng, platform, Case::new([1, 1, 70], channels_out, 1), tail, parts);
+                let case = Case::new([1, 1, 70], channels_out, 1);
+                check(&mut rng, platform, case, tail, parts);
+                let case = Case::new([1, 1, 66], 2 * channels_out, 1).groups(2);
+                check(&mut rng, platform, case, tail, parts);
             }
         }
     }
