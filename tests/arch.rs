@@ -183,6 +183,36 @@ fn blocks_of_the_lone_kinds() {
 }
 
 #[test]
+fn squeeze_excitation_of_linear_layers_in_a_bottleneck() {
+    let mut s = nets::imagenet([1, 1, 1, 1], Some(64), 1);
+    for (i, c) in [256, 512, 1024, 2048].into_iter().enumerate() {
+        let se = format!("layer{}.0.se", i + 1);
+        s.tensor(&format!("{se}.fc.0.weight"), &[c / 16, c])
+            .tensor(&format!("{se}.fc.2.weight"), &[c, c / 16]);
+    }
+    let (arch, graph, shape) = through(&s, None);
+    assert_eq!((arch.family.as_str(), shape), ("resnet", vec![1, 1000]));
+    assert_eq!(arch.stages[0].se.unwrap().activation, Act::Relu);
+    assert_eq!(arch.stages[0].activation, Act::Relu);
+    assert_eq!(graph.nodes().iter().filter(|n| n.op.name() == "Sigmoid").count(), 4);
+}
+
+#[test]
+fn blocks_with_folded_batch_norms() {
+    let s = spec(|s| {
+        nets::lift(s, 16);
+        s.conv_bias("block.conv1", 32, 16, 3).conv_bias("block.conv2", 32, 32, 3).conv_bias(
+            "block.proj",
+            32,
+            16,
+            1,
+        );
+    });
+    let (arch, _, shape) = through(&s, None);
+    assert_eq!((arch.stages[0].block, shape), (BlockKind::Basic, vec![1, 32, 16, 16]));
+}
+
+#[test]
 fn the_identity_residual_says_that_it_is_assumed() {
     let s = spec(|s| nets::lift(s, 16));
     let arch = arch::recognise(&s.checkpoint()).unwrap();
