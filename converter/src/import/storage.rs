@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use half::{bf16, f16};
@@ -142,7 +143,7 @@ pub(super) trait Container {
 /// Storages of one container, each read once.
 pub(super) struct Storages<C> {
     container: C,
-    read: HashMap<String, Rc<[u8]>>,
+    read: HashMap<String, Rc<Vec<u8>>>,
     /// Bytes of f32 that tensors may still take.
     budget: usize,
 }
@@ -154,33 +155,27 @@ impl<C: Container> Storages<C> {
         Self { container, read: HashMap::new(), budget }
     }
 
-    /// The bytes that a reference names: the whole storage, or the view into it.
-    pub(super) fn get(&mut self, storage: &StorageRef) -> Result<Rc<[u8]>> {
+    /// The storage's bytes, and which of them a reference names: all, or the view into it.
+    pub(super) fn get(&mut self, storage: &StorageRef) -> Result<(Rc<Vec<u8>>, Range<usize>)> {
         let bytes = match self.read.get(&*storage.key) {
             Some(bytes) => bytes.clone(),
             None => {
-                let bytes: Rc<[u8]> = self.container.storage(&storage.key)?.into();
+                let bytes = Rc::new(self.container.storage(&storage.key)?.into_owned());
                 self.read.insert(storage.key.to_string(), bytes.clone());
                 bytes
             }
         };
+        let refuse = |detail| Err(Error::source(format!("storage {}", storage.key), detail));
+        let StorageRef { count, view, .. } = *storage;
         let size = storage.element.size() as u64;
-        let expected = storage.count.checked_mul(size);
-        if expected != Some(bytes.len() as u64) {
-            return Err(Error::source(
-                format!("storage {}", storage.key),
-                format!("{} bytes, expected {} elements of {size}", bytes.len(), storage.count),
-            ));
+        if count.checked_mul(size) != Some(bytes.len() as u64) {
+            return refuse(format!("{} bytes, expected {count} elements of {size}", bytes.len()));
         }
-        let Some((first, count)) = storage.view else { return Ok(bytes) };
-        let end = first.checked_add(count).filter(|&end| end <= storage.count);
-        let Some(end) = end else {
-            return Err(Error::source(
-                format!("storage {}", storage.key),
-                format!("a view of {count} elements at {first} into {}", storage.count),
-            ));
+        let (first, length) = view.unwrap_or((0, count));
+        let Some(end) = first.checked_add(length).filter(|&end| end <= count) else {
+            return refuse(format!("a view of {length} elements at {first} into {count}"));
         };
-        Ok(bytes[(first * size) as usize..(end * size) as usize].into())
+        Ok((bytes, (first * size) as usize..(end * size) as usize))
     }
 
     /// Takes `elements` f32 from what the file may expand to.

@@ -29,7 +29,8 @@ pub(super) fn read<C: Container>(
     let Value::Storage(storage) = values.get(tensor.storage) else {
         return Err(Error::source(name, "a tensor without storage"));
     };
-    let bytes = storages.get(storage)?;
+    let (bytes, range) = storages.get(storage)?;
+    let bytes = &bytes[range];
     let element = match tensor.element {
         Some(element) if storage.element == StorageType::Untyped || storage.element == element => {
             element
@@ -44,7 +45,7 @@ pub(super) fn read<C: Container>(
     storages.spend(view.elements).map_err(|_| {
         Error::source(name, "tensors that share storages expand to many times the size of the file")
     })?;
-    let data = view.gather(&bytes, element);
+    let data = view.gather(bytes, element);
     let array = ArrayD::from_shape_vec(IxDyn(&view.sizes), data)
         .map_err(|e| Error::source(name, format!("shape {:?}: {e}", view.sizes)))?;
     Ok(NamedTensor { dtype: element.dtype(), array })
@@ -120,16 +121,15 @@ impl View {
             return element
                 .decode(&bytes[self.offset * size..(self.offset + self.elements) * size]);
         }
-        let all = element.decode(bytes);
         let mut index = vec![0; self.sizes.len()];
         let mut at = self.offset;
-        let mut out = Vec::with_capacity(self.elements);
+        let mut gathered = Vec::with_capacity(self.elements * size);
         loop {
-            out.push(all[at]);
+            gathered.extend_from_slice(&bytes[at * size..(at + 1) * size]);
             let mut d = self.sizes.len();
             loop {
                 if d == 0 {
-                    return out;
+                    return element.decode(&gathered);
                 }
                 d -= 1;
                 index[d] += 1;
