@@ -2,9 +2,11 @@
 
 use kenar::desc::{DType, OpKind};
 use kenar::isa::Platform;
+use kenar::kernels::KERNELS;
 use kenar::{Model, Options, Session};
 use kenar_tests::models::{Size, random_input, random_model};
 use kenar_tests::reference_int;
+use std::collections::BTreeSet;
 
 fn set(session: &mut Session<'_, '_>, dtype: DType, values: &[i64]) {
     match dtype {
@@ -36,6 +38,7 @@ fn compare(session: &mut Session<'_, '_>, expected: &[Option<reference_int::Dens
 fn every_operator_equals_the_textbook() {
     let mut seen = [0; 9];
     let mut views = 0;
+    let mut kernels = BTreeSet::new();
     for seed in 0..400 {
         let file = random_model(seed, Size::SMALL);
         let model = Model::parse(&file).unwrap();
@@ -72,16 +75,26 @@ fn every_operator_equals_the_textbook() {
 
         for platform in Platform::available() {
             for threads in [1, 2, 4] {
+                let options = Options { platform, threads };
+                let what = format!("seed {seed}, {}, {threads} threads", platform.name());
                 let mut arena = vec![0xAA; model.arena_bytes()];
-                let options = Options { threads, platform };
                 let mut session = Session::with_options(&model, &mut arena, options).unwrap();
+                if threads == 1 {
+                    set(&mut session, input.dtype, &values);
+                    compare(&mut session, &expected, &what);
+                }
                 set(&mut session, input.dtype, &values);
                 session.run().unwrap();
-                let what = format!("seed {seed}, {threads} threads, {}", platform.name());
                 assert_eq!(session.output_hash().unwrap(), hash, "{what}");
+                kernels.extend((0..model.op_count()).map(|op| session.kernel(op)));
             }
         }
     }
     assert!(seen.iter().all(|&count| count > 50), "some operator is rare: {seen:?}");
     assert!(views > 50, "views are rare: {views}");
+    let missing: Vec<_> = KERNELS.iter().filter(|kernel| !kernels.contains(*kernel)).collect();
+    assert!(
+        missing.is_empty() || Platform::available().count() == 1,
+        "kernels that never ran: {missing:?}"
+    );
 }

@@ -118,4 +118,11 @@ impl<'m, 'a> Session<'m, 'a> {
             engine: Some(Engine::new(model, options)?),
         })
     }
+
+    /// The kernel that runs operator `index`: a name of [`crate::kernels::KERNELS`], or `scalar`.
+    #[must_use]
+    pub fn kernel(&self, index: usize) -> &'static str {
+        let step = self.engine.as_ref().and_then(|engine| engine.steps.get(index));
+        step.and_then(|step| step.packed.as_ref()).map_or("scalar", PackedOp::kernel)
+    }
 }
