@@ -1,18 +1,26 @@
 //! Prints the output hash of models on a fixed input, to be compared between machines: laptop, board, firmware.
 //!
-//! `cargo run -p kenar --features std --example hash -- MODEL [MODEL ...]`
+//! `cargo run -p kenar --features std --example hash -- MODEL [MODEL ...]`: one line per model, instruction set of this
+//! machine and number of threads (1 and 2).
 
-use kenar::{Model, Session};
+use kenar::isa::Platform;
+use kenar::{Model, Options, Session};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::env::args().skip(1) {
         let file = std::fs::read(&path)?;
         let model = Model::parse(&file)?;
         let mut arena = vec![0; model.arena_bytes()];
-        let mut session = Session::new(&model, &mut arena)?;
-        session.input().set_pattern(1);
-        session.run()?;
-        println!("{:016x} {:12} {path}", session.output_hash()?, "scalar");
+        for platform in Platform::available() {
+            for threads in [1, 2] {
+                let options = Options { platform, threads };
+                let mut session = Session::with_options(&model, &mut arena, options)?;
+                session.input().set_pattern(1);
+                session.run()?;
+                let hash = session.output_hash()?;
+                println!("{hash:016x} {} {threads} {path}", platform.name());
+            }
+        }
     }
     Ok(())
 }
