@@ -1,10 +1,11 @@
 //! Reading source files: weight containers into a [`Checkpoint`](crate::checkpoint::Checkpoint).
 //!
-//! `checkpoint` tells the container and reads it; `torch_zip`, `torch_legacy` and `safetensors` are the
-//! containers; `pickle` is the restricted machine behind the first two; `storage` and `tensor` turn bytes into
-//! arrays; `state_dict` finds the weights in what was saved.
+//! `onnx` reads whole networks. `checkpoint` tells the container of a state_dict and reads it; `torch_zip`,
+//! `torch_legacy` and `safetensors` are the containers; `pickle` is the restricted machine behind the first two;
+//! `storage` and `tensor` turn bytes into arrays; `state_dict` finds the weights in what was saved.
 
 pub mod checkpoint;
+pub mod onnx;
 pub mod pickle;
 mod safetensors;
 mod state_dict;
