@@ -1,12 +1,12 @@
-//! Every zoo model from every container: float outputs against PyTorch's, before and after folding, and the same
+//! Every zoo model from all four containers: float outputs against PyTorch's, before and after folding, and the same
 //! folded graph whatever the container.
 
 use kenar_convert::exec;
 use kenar_convert::fold::{self, equivalent};
 use kenar_convert::graph::Graph;
-use kenar_convert::import::checkpoint;
+use kenar_convert::import::{checkpoint, onnx};
 use kenar_convert::{Result as ConvertResult, arch};
-use kenar_tests::zoo::{self, WEIGHT_CONTAINERS, ZooModel};
+use kenar_tests::zoo::{self, ONNX, WEIGHT_CONTAINERS, ZooModel};
 use ndarray::ArrayD;
 
 /// Against the reference: largest error over largest value of each output.
@@ -26,6 +26,9 @@ fn relative_error(got: &ArrayD<f32>, want: &ArrayD<f32>) -> f32 {
 
 /// The float graph of one container, for images of the zoo's size.
 fn load(model: &ZooModel, container: &str) -> ConvertResult<Graph> {
+    if container == ONNX {
+        return onnx::read(&model.path(container), None);
+    }
     let checkpoint = checkpoint::read(&model.path(container))?;
     arch::build(&checkpoint, &arch::recognise(&checkpoint)?, Some(model.input))
 }
@@ -60,7 +63,7 @@ fn measure(model: &ZooModel, container: &str) -> Result<Row, String> {
             reference.len() - 1
         ));
     }
-    if container != "onnx" && source.parameter_count() != model.parameters {
+    if container != ONNX && source.parameter_count() != model.parameters {
         return Err(format!(
             "{} parameters, expected {}",
             source.parameter_count(),
@@ -71,13 +74,13 @@ fn measure(model: &ZooModel, container: &str) -> Result<Row, String> {
 }
 
 #[test]
-fn every_container_gives_the_reference_outputs_and_one_graph() {
+fn four_containers_give_the_reference_outputs_and_one_graph() {
     let Some(models) = zoo::models() else { return };
     let mut failures = Vec::new();
     println!("{:28} {:12} {:>9} {:>9} {:>9}", "model", "container", "loaded", "folded", "between");
     for model in &models {
         let mut first: Option<Graph> = None;
-        for container in WEIGHT_CONTAINERS {
+        for container in WEIGHT_CONTAINERS.into_iter().chain([ONNX]) {
             let what = format!("{:28} {container:12}", model.name);
             match measure(model, container) {
                 Err(e) => failures.push(format!("{what} {e}")),

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::{Dtype, SafeTensors};
 
-/// File name endings of the three containers of weights that every model comes in, beside `onnx`.
+/// File name endings of the three containers of weights that every model comes in.
 pub const WEIGHT_CONTAINERS: [&str; 3] = ["pt", "legacy.pth", "safetensors"];
+/// File name ending of the graph that every model comes with.
+pub const ONNX: &str = "onnx";
 
 /// A row of `zoo.json`.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub struct ZooModel {
 }
 
 impl ZooModel {
-    /// The checkpoint in one of [`WEIGHT_CONTAINERS`], or `onnx`.
+    /// The checkpoint in one of [`WEIGHT_CONTAINERS`], or [`ONNX`].
     pub fn path(&self, container: &str) -> PathBuf {
         self.folder.join(format!("{}.{container}", self.name))
     }
