@@ -7,13 +7,17 @@
 
 pub mod arch;
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod exec;
 pub mod fold;
 pub mod graph;
 pub mod import;
+pub mod integer;
 pub mod lower;
+pub mod pipeline;
 pub mod quantize;
 
 pub use error::{Error, Result};

@@ -164,8 +164,11 @@ impl Dataset {
     }
 }
 
-/// Class names, one a line.
-pub(crate) fn read_class_names(path: &Path) -> Result<Vec<String>> {
+/// Reads class names, one a line.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::File`] when there is none.
+pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();

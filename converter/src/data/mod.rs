@@ -16,7 +16,7 @@ mod pixels;
 mod preprocess;
 mod sample;
 
-pub use dataset::{Dataset, DatasetKind};
+pub use dataset::{Dataset, DatasetKind, read_class_names};
 pub use decode::read_image;
 pub use pixels::Pixels;
 pub use preprocess::{ChannelOrder, Fit, Preprocess, Preset};

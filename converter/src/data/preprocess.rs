@@ -37,9 +37,20 @@ pub enum Preset {
     Cifar10,
     /// 0 to 1: mean 0, std 1.
     Unit,
+    /// 0 to 255: mean 0, std 1/255.
+    Raw,
 }
 
 impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 4] = [Self::Imagenet, Self::Cifar10, Self::Unit, Self::Raw];
+
+    /// The preset of a name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+
     /// The preset's name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -47,6 +58,7 @@ impl Preset {
             Self::Imagenet => "imagenet",
             Self::Cifar10 => "cifar10",
             Self::Unit => "unit",
+            Self::Raw => "raw",
         }
     }
 }
@@ -82,6 +94,7 @@ impl Preprocess {
                 ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010], Fit::CenterCrop(1.0))
             }
             Preset::Unit => ([0.0; 3], [1.0; 3], Fit::Stretch),
+            Preset::Raw => ([0.0; 3], [1.0 / 255.0; 3], Fit::Stretch),
         };
         Self { size, mean, std, order: ChannelOrder::Rgb, fit }
     }

@@ -23,6 +23,7 @@ mod table;
 mod tests;
 
 pub use contract::Provenance;
+pub(crate) use contract::resolve as resolve_outputs;
 pub use report::{Guard, LowerReport, OpReport, Written};
 pub use residual::Stream;
 

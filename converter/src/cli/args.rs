@@ -1,0 +1,155 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, builder::PossibleValuesParser};
+
+use super::isa;
+use crate::data::{Fit, Preset};
+use crate::error::{Error, Result};
+use crate::pipeline::{Normalize, PreprocessRequest};
+
+/// How a float source is read.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// Architecture of a checkpoint: a family's name, or a file as `kenar inspect --arch` prints it
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub arch: Option<String>,
+    /// Input size, channels first; fixes sizes that the source leaves open
+    #[arg(long, value_name = "CxHxW", value_parser = parse_shape)]
+    pub input: Option<[usize; 3]>,
+    /// Results to keep, by output or layer name, in this order [default: those of the source]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub outputs: Vec<String>,
+}
+
+/// What is done to an image before the network sees it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Images")]
+pub struct PreprocessArgs {
+    /// Normalisation [default: cifar10 for CIFAR-10 files, unit for float batches, else imagenet]
+    #[arg(long, value_enum, conflicts_with_all = ["mean", "std"])]
+    pub preset: Option<Preset>,
+    /// Mean of red, green, blue, in units of pixel / 255
+    #[arg(long, value_name = "R,G,B", value_parser = parse_triple, allow_hyphen_values = true, requires = "std")]
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation of red, green, blue, in units of pixel / 255
+    #[arg(long, value_name = "R,G,B", value_parser = parse_triple, requires = "mean")]
+    pub std: Option<[f32; 3]>,
+    /// The network takes blue first
+    #[arg(long)]
+    pub bgr: bool,
+    /// Scale images until they fit and fill the rest with this level
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "114", conflicts_with = "stretch")]
+    pub letterbox: Option<u8>,
+    /// Scale both sides of an image on their own [default: scale and cut out the centre]
+    #[arg(long)]
+    pub stretch: bool,
+}
+
+impl PreprocessArgs {
+    /// The arguments as the library takes them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a mean in units of 0 to 255.
+    pub fn request(&self) -> Result<PreprocessRequest> {
+        let normalize = match (self.preset, self.mean, self.std) {
+            (Some(preset), ..) => Some(Normalize::Preset(preset)),
+            (None, Some(mean), Some(std)) => {
+                if let Some(m) = mean.iter().find(|m| m.abs() > 1.0) {
+                    return Err(Error::Input(format!(
+                        "--mean {m}: expected units of pixel / 255 (123.675 is written 0.485)"
+                    )));
+                }
+                Some(Normalize::Values { mean, std })
+            }
+            _ => None,
+        };
+        let fit = match (self.letterbox, self.stretch) {
+            (Some(level), _) => Some(Fit::Letterbox(level)),
+            (None, true) => Some(Fit::Stretch),
+            (None, false) => None,
+        };
+        Ok(PreprocessRequest { normalize, bgr: self.bgr, fit })
+    }
+}
+
+/// A kernel family.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Execution")]
+pub struct IsaArgs {
+    /// Kernel family to use, if this machine has it [default: the fastest it has]
+    #[arg(long, value_parser = PossibleValuesParser::new(isa::NAMES))]
+    pub isa: Option<String>,
+}
+
+/// `--json`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct JsonArgs {
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the class names come from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LabelArgs {
+    /// Class names, one a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+}
+
+/// `3x320x320`.
+pub fn parse_shape(text: &str) -> Result<[usize; 3], String> {
+    let expected = || format!("'{text}': expected CxHxW, such as 3x320x320");
+    let sizes: Vec<usize> = text
+        .split(['x', 'X', '×'])
+        .map(|s| s.trim().parse::<usize>().map_err(|_| expected()))
+        .collect::<Result<_, _>>()?;
+    let shape: [usize; 3] = sizes.try_into().map_err(|_| expected())?;
+    if shape.iter().any(|&n| n == 0 || n > 1 << 16) {
+        return Err(format!("'{text}': sizes must lie between 1 and 65536"));
+    }
+    Ok(shape)
+}
+
+/// `0.485,0.456,0.406`.
+fn parse_triple(text: &str) -> Result<[f32; 3], String> {
+    let expected = || format!("'{text}': expected three numbers, such as 0.485,0.456,0.406");
+    let values: Vec<f32> = text
+        .split(',')
+        .map(|s| s.trim().parse::<f32>().ok().filter(|v| v.is_finite()).ok_or_else(expected))
+        .collect::<Result<_, _>>()?;
+    values.try_into().map_err(|_| expected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_and_triples_are_strict() {
+        assert_eq!(parse_shape("3x320x640"), Ok([3, 320, 640]));
+        for bad in ["3x320", "320", "3x0x3", "axbxc", "3x3x3x3", "3x-1x3", "3x99999999x1"] {
+            assert!(parse_shape(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_triple("0.5, 1,-2"), Ok([0.5, 1.0, -2.0]));
+        for bad in ["1,2", "1,2,3,4", "1,2,x", "1,2,nan", ""] {
+            assert!(parse_triple(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn byte_units_are_refused() {
+        let bytes = PreprocessArgs {
+            mean: Some([123.675, 116.28, 103.53]),
+            std: Some([58.395, 57.12, 57.375]),
+            ..PreprocessArgs::default()
+        };
+        assert!(bytes.request().unwrap_err().to_string().contains("pixel / 255"));
+        let args = PreprocessArgs { letterbox: Some(114), bgr: true, ..PreprocessArgs::default() };
+        let request = args.request().unwrap();
+        assert_eq!((request.bgr, request.fit), (true, Some(Fit::Letterbox(114))));
+    }
+}
