@@ -20,9 +20,11 @@ for crate in converter runtime; do
         [ $# = 0 ] || [[ " $* " = *" $target "* ]] || continue
         echo "-- $crate: $target, $seconds s"
         cargo fuzz build --fuzz-dir "$fuzz" "$target" 2>&1 | tail -n 1
+        seeds=("$fuzz/corpus/$target" "$fuzz/seeds/$target")
+        [ "$target" != onnx ] || seeds+=("$PWD/tests/fixtures/onnx")
         mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target" "$fuzz/artifacts/$target"
         log="$fuzz/artifacts/$target.log"
-        if ! cargo fuzz run --fuzz-dir "$fuzz" "$target" "$fuzz/corpus/$target" "$fuzz/seeds/$target" -- \
+        if ! cargo fuzz run --fuzz-dir "$fuzz" "$target" "${seeds[@]}" -- \
             "-max_total_time=$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
             > "$log" 2>&1; then
             tail -n 60 "$log"

@@ -1,13 +1,15 @@
-//! Reading source files: weight containers into a [`Checkpoint`](crate::checkpoint::Checkpoint).
+//! Reading source files: [`load`] turns any of them into a float graph.
 //!
-//! `onnx` reads whole networks. `checkpoint` tells the container of a state_dict and reads it; `torch_zip`,
-//! `torch_legacy` and `safetensors` are the containers; `pickle` is the restricted machine behind the first two;
-//! `storage` and `tensor` turn bytes into arrays; `state_dict` finds the weights in what was saved.
+//! `source` is that entry. `onnx` reads whole networks. `checkpoint` tells the container of a state_dict and
+//! reads it into a [`Checkpoint`](crate::checkpoint::Checkpoint); `torch_zip`, `torch_legacy` and `safetensors`
+//! are the containers; `pickle` is the restricted machine behind the first two; `storage` and `tensor` turn
+//! bytes into arrays; `state_dict` finds the weights in what was saved.
 
 pub mod checkpoint;
 pub mod onnx;
 pub mod pickle;
 mod safetensors;
+mod source;
 mod state_dict;
 mod storage;
 mod tensor;
@@ -17,4 +19,5 @@ mod torch_zip;
 #[cfg(test)]
 mod testing;
 
+pub use source::{LoadOptions, Source, load};
 pub use storage::StorageType;
