@@ -1,6 +1,6 @@
 //! Convolution: packing and the choice of a kernel.
 
-use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
+use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, Scale, channels_f32};
 use super::geometry::Geometry;
 use super::{Io, Lookup, depthwise, grouped, indirect};
 use crate::desc::{Conv2d, TensorDesc};
@@ -38,12 +38,6 @@ pub(super) struct Body {
     pub epilogue: PackedEpilogue,
 }
 
-/// What makes an accumulator a value, for `LANES` channels.
-pub(super) struct Scale<I: Isa> {
-    multiplier: I::F,
-    slope: Option<I::F>,
-}
-
 impl Body {
     /// Scales of the channels from `channel` on.
     #[inline(always)]
@@ -51,23 +45,6 @@ impl Body {
         Scale {
             multiplier: isa.load_f32(&self.multiplier[channel..]),
             slope: self.slope.as_ref().map(|s| isa.load_f32(&s[channel..])),
-        }
-    }
-}
-
-impl<I: Isa> Scale<I> {
-    /// `t = f32(acc) * m; t = t < 0 ? t * slope : t`.
-    #[inline(always)]
-    pub fn value(&self, isa: I, acc: I::I) -> I::F {
-        let t = isa.mul_f32(isa.to_f32(acc), self.multiplier);
-        match self.slope {
-            Some(slope) => {
-                // One of the summands is zero, so the sum is exact.
-                let zero = isa.splat_f32(0.0);
-                let below = isa.mul_f32(isa.min_f32(t, zero), slope);
-                isa.add_f32(isa.max_f32(t, zero), below)
-            }
-            None => t,
         }
     }
 }

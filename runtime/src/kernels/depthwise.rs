@@ -93,9 +93,16 @@ impl<const P: usize> Kernel for Tiled<'_, P> {
                     let w = isa.load_i32(w);
                     let left = ((segment.x + tile) * g.stride[1] + kx * g.dilation[1])
                         .wrapping_sub(g.padding[1]);
-                    for (p, a) in acc.iter_mut().enumerate() {
-                        let x = line.column(left.wrapping_add(p * g.stride[1]));
-                        *a = isa.mul_add(*a, isa.load_i8(x), w);
+                    if let Some(columns) = line.between(left, (P - 1) * g.stride[1] + 1) {
+                        let step = g.stride[1] * g.pixel_stride;
+                        for (p, a) in acc.iter_mut().enumerate() {
+                            *a = isa.mul_add(*a, isa.load_i8(&columns[p * step..]), w);
+                        }
+                    } else {
+                        for (p, a) in acc.iter_mut().enumerate() {
+                            let x = line.column(left.wrapping_add(p * g.stride[1]));
+                            *a = isa.mul_add(*a, isa.load_i8(x), w);
+                        }
                     }
                 }
             }

@@ -5,7 +5,7 @@
 //! Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
-use super::epilogue::Live;
+use super::epilogue::{Column, Live};
 use super::gemm::{Args, MAX_ROWS, MAX_TILE, OUTSIDE, Tap, tile};
 use super::geometry::Geometry;
 use super::pack::{Packed, panel, panel_bytes};
@@ -55,8 +55,11 @@ impl Weights {
             && body.depth < 16
             && real_taps > 1
             && real_taps * body.depth <= MAX_GATHERED;
-        let (taps, depth) =
-            if gather { (1, real_taps * body.depth) } else { (real_taps, body.depth) };
+        let (taps, depth) = if gather {
+            (1, (real_taps * body.depth).next_multiple_of(16))
+        } else {
+            (real_taps, body.depth)
+        };
 
         let per_group = body.channels_out / groups;
         let mut panels = Vec::new();
@@ -85,10 +88,10 @@ impl Weights {
             let channels = p.channels.1 - p.channels.0;
             panel::<I>(out, p.vectors, channels, taps, depth, |n, tap, k| {
                 let (tap, k) = if gather { (k / body.depth, k % body.depth) } else { (tap, k) };
-                source.at(p.channels.0 + n, tap, k)
+                if tap < real_taps { source.at(p.channels.0 + n, tap, k) } else { 0 }
             });
         }
-        let padding = alloc::vec![body.zero; depth.next_multiple_of(16)];
+        let padding = alloc::vec![body.zero; depth.next_multiple_of(16) + 16];
         Self { packed, panels, taps, depth, gather, padding }
     }
 
@@ -207,14 +210,25 @@ fn offsets(g: &Geometry, from: usize, height: usize, first: usize, taps: &mut [T
         }
         return;
     }
+    let (mut y, mut x) = (from / g.output[1], from % g.output[1]);
+    let (first_row, first_column) = (first / g.size[1], first % g.size[1]);
     for r in 0..height {
-        let (y, x) = ((from + r) / g.output[1], (from + r) % g.output[1]);
-        for (i, tap) in taps.iter_mut().enumerate() {
-            let (ky, kx) = ((first + i) / g.size[1], (first + i) % g.size[1]);
-            tap[r] = match (g.tap(0, y, ky), g.tap(1, x, kx)) {
-                (Some(y), Some(x)) => ((y * g.input[1] + x) * g.pixel_stride) as u32,
+        let (mut ky, mut kx) = (first_row, first_column);
+        let mut line = g.tap(0, y, ky).map(|y| y * g.input[1]);
+        for tap in taps.iter_mut() {
+            tap[r] = match (line, g.tap(1, x, kx)) {
+                (Some(line), Some(x)) => ((line + x) * g.pixel_stride) as u32,
                 _ => OUTSIDE,
             };
+            kx += 1;
+            if kx == g.size[1] {
+                (ky, kx) = (ky + 1, 0);
+                line = g.tap(0, y, ky).map(|y| y * g.input[1]);
+            }
+        }
+        x += 1;
+        if x == g.output[1] {
+            (y, x) = (y + 1, 0);
         }
     }
 }
@@ -227,29 +241,40 @@ fn gather(body: &Body, input: &[u8], from: usize, height: usize, rows: &mut [u8]
     let stride = (g.taps() * depth).next_multiple_of(16);
     let line = g.size[1] * depth;
     let joined = g.dilation[1] == 1 && g.pixel_stride == depth;
+    let (mut y, mut x) = (from / g.output[1], from % g.output[1]);
     for r in 0..height {
-        let (y, x) = ((from + r) / g.output[1], (from + r) % g.output[1]);
         let row = &mut rows[r * stride..];
         tap[r] = (r * stride) as u32;
         let inside = g.inside(1, x);
+        let left = (x * g.stride[1]).wrapping_sub(g.padding[1]);
         for ky in 0..g.size[0] {
-            let out = &mut row[ky * line..(ky + 1) * line];
-            let Some(y) = g.tap(0, y, ky).filter(|_| !inside.is_empty()) else {
-                out.fill(body.zero);
-                continue;
-            };
-            out[..inside.start * depth].fill(body.zero);
-            out[inside.end * depth..].fill(body.zero);
-            let left = x * g.stride[1] + inside.start * g.dilation[1] - g.padding[1];
-            let at = (y * g.input[1] + left) * g.pixel_stride;
-            let out = &mut out[inside.start * depth..inside.end * depth];
-            if joined {
-                out.copy_from_slice(&input[at..at + out.len()]);
-            } else {
-                for (k, out) in out.chunks_exact_mut(depth).enumerate() {
-                    out.copy_from_slice(&input[at + k * g.dilation[1] * g.pixel_stride..][..depth]);
+            let row = &mut row[ky * line..];
+            match g.tap(0, y, ky).filter(|_| !inside.is_empty()) {
+                Some(y) if joined && inside == (0..g.size[1]) => {
+                    // Copies of constant length are two instructions. What is written too much is overwritten by the
+                    // next line, or meets zero weights.
+                    let from = &input[(y * g.input[1] + left) * depth..];
+                    match line {
+                        ..=16 => row[..16].copy_from_slice(&from[..16]),
+                        17..=32 => row[..32].copy_from_slice(&from[..32]),
+                        _ => row[..line].copy_from_slice(&from[..line]),
+                    }
                 }
+                Some(y) => {
+                    row[..inside.start * depth].fill(body.zero);
+                    row[inside.end * depth..line].fill(body.zero);
+                    for kx in inside.clone() {
+                        let x = left.wrapping_add(kx * g.dilation[1]);
+                        let from = &input[(y * g.input[1] + x) * g.pixel_stride..][..depth];
+                        row[kx * depth..][..depth].copy_from_slice(from);
+                    }
+                }
+                None => row[..line].fill(body.zero),
             }
+        }
+        x += 1;
+        if x == g.output[1] {
+            (y, x) = (y + 1, 0);
         }
     }
 }
@@ -272,9 +297,14 @@ fn finish<I: Isa>(
         }
         let lanes = I::LANES.min(p.channels.1 - channel);
         let scale = body.scale(isa, channel);
-        for (r, pixel) in pixels.clone().enumerate() {
-            let acc = isa.load_i32(&sums[(r * p.vectors + v) * I::LANES..]);
-            live.put(isa, scale.value(isa, acc), pixel, channel, lanes);
-        }
+        let column = Column {
+            sums: &sums[v * I::LANES..],
+            step: p.vectors * I::LANES,
+            pixel: pixels.start,
+            count: pixels.len(),
+            channel,
+            lanes,
+        };
+        live.column(isa, &scale, column);
     }
 }

@@ -14,6 +14,8 @@ mod grouped;
 mod indirect;
 mod op;
 mod pack;
+#[cfg(feature = "std")]
+mod peak;
 mod segment;
 
 pub use conv::PackedConv;

@@ -1,7 +1,7 @@
 //! Runs of pixels of one output row, as the grouped and the depthwise kernel walk the map.
 
 use super::conv::Body;
-use super::epilogue::{Live, MAX_LANES};
+use super::epilogue::{Column, Live, MAX_LANES};
 use super::geometry::Geometry;
 use crate::isa::Isa;
 use core::ops::Range;
@@ -65,6 +65,13 @@ impl<'a> Line<'a> {
         self.width > 0
     }
 
+    /// The bytes from column `x` on, if that and the `count - 1` columns behind it are inside the map.
+    #[inline(always)]
+    pub fn between(&self, x: usize, count: usize) -> Option<&'a [u8]> {
+        let inside = x < self.width && x + count <= self.width;
+        inside.then(|| &self.bytes[x * self.pixel_stride..])
+    }
+
     /// 16 bytes of each of the columns from `x` on, all of them inside the map.
     #[inline(always)]
     pub fn columns<const N: usize>(&self, x: usize) -> [&'a [u8; 16]; N] {
@@ -97,9 +104,8 @@ pub(super) fn finish<I: Isa>(
 ) {
     let lanes = I::LANES.min(body.channels_out - channel);
     let scale = body.scale(isa, channel);
-    let first = segment.y * body.geometry.output[1] + segment.x;
-    for (i, sums) in sums.0.chunks_exact(I::LANES).take(segment.width).enumerate() {
-        let acc = isa.load_i32(sums);
-        live.put(isa, scale.value(isa, acc), first + i, channel, lanes);
-    }
+    let pixel = segment.y * body.geometry.output[1] + segment.x;
+    let column =
+        Column { sums: &sums.0, step: I::LANES, pixel, count: segment.width, channel, lanes };
+    live.column(isa, &scale, column);
 }

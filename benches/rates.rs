@@ -1,0 +1,48 @@
+//! A table: every layer's rate as a share of what the core reaches on registers, measured in turns.
+//!
+//! `cargo bench -p kenar-benches --bench rates -- avx512vnni [part of a layer's name]`
+
+use kenar::isa::Platform;
+use kenar_benches::{Case, layers};
+use std::time::Instant;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let platform =
+        args.first().and_then(|name| Platform::by_name(name)).unwrap_or(Platform::detect());
+    let filter = args.get(1).map_or("", String::as_str);
+    let (mut macs, mut ideal, mut time) = (0.0, 0.0, 0.0);
+    println!("{:<24}{:>10}{:>10}{:>8}", platform.name(), "us", "GMAC/s", "peak");
+    for layer in layers().filter(|l| l.name.contains(filter)) {
+        let case = Case::new(layer);
+        let (seconds, peak) = case.with(platform, |run| {
+            let (mut best, mut peak) = (f64::MAX, 0.0);
+            for _ in 0..5 {
+                peak = platform.peak_gmacs().max(peak);
+                for _ in 0..10 {
+                    let start = Instant::now();
+                    run();
+                    best = start.elapsed().as_secs_f64().min(best);
+                }
+            }
+            (best, peak)
+        });
+        let rate = layer.macs() as f64 / seconds / 1e9;
+        println!(
+            "{:<24}{:>10.1}{:>10.1}{:>7.0}%",
+            layer.name,
+            seconds * 1e6,
+            rate,
+            100.0 * rate / peak
+        );
+        macs += f64::from(layer.count) * layer.macs() as f64;
+        ideal += f64::from(layer.count) * layer.macs() as f64 / peak / 1e9;
+        time += f64::from(layer.count) * seconds;
+    }
+    println!(
+        "all, as often as the network has them: {:.2} ms, {:.0} GMAC/s, {:.0} % of the peak",
+        time * 1e3,
+        macs / time / 1e9,
+        100.0 * ideal / time
+    );
+}
