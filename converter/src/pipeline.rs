@@ -145,6 +145,7 @@ pub fn load_bytes(path: &Path, bytes: &[u8], options: &SourceOptions) -> Result<
     }
     let mut outputs = options.outputs.clone();
     let mut notes = Vec::new();
+    let mut unknown_to_arch = None;
     let is_onnx = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
     let (graph, arch) = if is_onnx {
         if options.arch.is_some() {
@@ -158,15 +159,21 @@ pub fn load_bytes(path: &Path, bytes: &[u8], options: &SourceOptions) -> Result<
     } else {
         let checkpoint = checkpoint::from_bytes(bytes)?;
         let mut arch = arch::resolve(&checkpoint, options.arch.as_deref())?;
-        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         // Stages and levels are the architecture's business; other names are looked up among the layers.
-        if !names.is_empty() && arch.select_outputs(&names).is_ok() {
-            outputs.clear();
+        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        if !names.is_empty() {
+            match arch.select_outputs(&names) {
+                Ok(()) => outputs.clear(),
+                Err(e) => unknown_to_arch = Some(e),
+            }
         }
         notes.extend(arch.notes.iter().cloned());
         (arch::build(&checkpoint, &arch, options.input)?, Some(arch))
     };
     let (folded, fold_report) = fold::run(&graph)?;
+    if !outputs.is_empty() {
+        lower::resolve_outputs(&folded, &outputs).map_err(|e| unknown_to_arch.unwrap_or(e))?;
+    }
     let hash = format!("sha256:{}", hex(&Sha256::digest(bytes)));
     Ok(Loaded { path: path.to_owned(), hash, graph, folded, fold_report, arch, outputs, notes })
 }
@@ -322,5 +329,5 @@ pub fn estimate(loaded: &Loaded) -> Result<Converted> {
         stream: Stream::default(),
         labels: None,
     };
-    convert(loaded, &Dataset::noise(size, 1), &options, &mut |_| ())
+    convert(loaded, &Dataset::noise(size, 0, 1), &options, &mut |_| ())
 }

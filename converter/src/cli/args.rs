@@ -40,8 +40,8 @@ pub struct PreprocessArgs {
     /// The network takes blue first
     #[arg(long)]
     pub bgr: bool,
-    /// Scale images until they fit and fill the rest with this level
-    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "114", conflicts_with = "stretch")]
+    /// Scale images until they fit, and fill the rest with this level of grey
+    #[arg(long, value_name = "114", conflicts_with = "stretch")]
     pub letterbox: Option<u8>,
     /// Scale both sides of an image on their own [default: scale and cut out the centre]
     #[arg(long)]

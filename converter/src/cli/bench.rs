@@ -246,7 +246,7 @@ fn test_image(model: &Model, path: &Path) -> Result<Sample> {
     }
     let preprocess =
         integer::preprocess(model).unwrap_or_else(|| Preprocess::preset(Preset::Unit, size));
-    let data = Dataset::noise(size, 1);
+    let data = Dataset::noise(size, 0, 1);
     let mut sample = data.samples(&preprocess).next().expect("one image")?;
     if integer::preprocess(model).is_none() {
         sample.pixels = None;

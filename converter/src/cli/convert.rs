@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::args::{JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
 use super::console::Console;
 use super::file::Output;
-use super::table::{bytes, grouped, si};
+use super::table::{bytes, grouped, number, si};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::lower::Stream;
@@ -23,7 +23,8 @@ pub const NOISE: &str = "noise";
 #[command(after_help = "Examples:
   kenar convert wrn40_2.pt --calib calib.bin -o wrn40_2.kenar
   kenar convert resnet50.pth --calib val/ --preset imagenet --input 3x224x224 -o resnet50.kenar
-  kenar convert backbone.onnx --calib images/ --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --outputs c3,c4,c5 -o backbone.kenar")]
+  kenar convert backbone.onnx --calib images/ --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 \\
+    --outputs c3,c4,c5 -o backbone.kenar")]
 pub struct Convert {
     /// Checkpoint (.pt, .pth, .th, .safetensors) or ONNX file
     source: PathBuf,
@@ -111,7 +112,7 @@ impl Convert {
         };
         let loaded = pipeline::load(&self.source, &SourceOptions::from(&self.options))?;
         let size = loaded.image_size()?;
-        let data = data.unwrap_or_else(|| Dataset::noise(size, count));
+        let data = data.unwrap_or_else(|| Dataset::noise(size, 0, count));
         let (preprocess, remark) = loaded.preprocess(&request, Some(&data))?;
         let method = self.calibration.method.parse().map_err(Error::Input)?;
         let labels = match labels {
@@ -182,7 +183,7 @@ impl Report<'_> {
                 "images": self.data.len(),
                 "method": self.options.method.name(),
             },
-            "preprocess": { "size": p.size, "mean": p.mean, "std": p.std, "bgr": p.order == crate::data::ChannelOrder::Bgr },
+            "preprocess": { "size": p.size, "mean": p.mean.map(number), "std": p.std.map(number), "bgr": p.order == crate::data::ChannelOrder::Bgr },
             "notes": self.converted.notes,
         })
     }

@@ -14,7 +14,7 @@ use super::table::{lines, percent, shape, table};
 use crate::data::{Dataset, Fit};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, Pair, evaluate};
-use crate::integer::Engine;
+use crate::integer::{Engine, Origin};
 use crate::pipeline::{self, SourceOptions};
 
 /// Compare a model file with the float network it was made from, on the same pixels
@@ -50,8 +50,8 @@ pub struct Eval {
     /// Architecture of the float checkpoint
     #[arg(long, value_name = "NAME|FILE.toml")]
     arch: Option<String>,
-    /// Scale images until they fit and fill the rest with this level
-    #[arg(long, value_name = "LEVEL", num_args = 0..=1, default_missing_value = "114", conflicts_with = "stretch")]
+    /// Scale images until they fit, and fill the rest with this level of grey
+    #[arg(long, value_name = "114", conflicts_with = "stretch")]
     letterbox: Option<u8>,
     /// Scale both sides of an image on their own
     #[arg(long)]
@@ -70,6 +70,8 @@ pub struct Report {
     pub labels: Vec<String>,
     /// One line about the images.
     pub data: String,
+    /// What the reader should know.
+    pub notes: Vec<String>,
 }
 
 impl Eval {
@@ -84,7 +86,8 @@ impl Eval {
         }
         let limit = self.limit.map(|n| n as usize);
         let data = if self.data.as_os_str() == super::convert::NOISE {
-            Dataset::noise(preprocess.size, limit.unwrap_or(64))
+            // Not the ones that `convert --calib noise` takes.
+            Dataset::noise(preprocess.size, 1 << 20, limit.unwrap_or(64))
         } else {
             Dataset::open(&self.data, self.images.as_deref())?.take(limit.unwrap_or(usize::MAX))
         };
@@ -104,7 +107,14 @@ impl Eval {
             engine,
             layer_images: self.layer_images as usize,
         };
-        let report = compare(pair, &data, console)?;
+        let mut report = compare(pair, &data, console)?;
+        let [source, hash, ..] = model.provenance();
+        if hash != loaded.hash {
+            report.notes.push(format!(
+                "the model was made from {} ({hash}), not from this file; the same network in another file is fine",
+                Origin::parse(source).file
+            ));
+        }
         let shown = self.disagreements as usize;
         if self.json.json {
             console.json(&report.json(shown))
@@ -134,7 +144,7 @@ pub fn compare(pair: Pair, data: &Dataset, console: &mut Console) -> Result<Repo
     if labels.is_empty() {
         labels = data.classes().map(<[String]>::to_vec).unwrap_or_default();
     }
-    Ok(Report { evaluation, labels, data: data.describe() })
+    Ok(Report { evaluation, labels, data: data.describe(), notes: Vec::new() })
 }
 
 impl Report {
@@ -142,6 +152,7 @@ impl Report {
     pub fn json(&self, shown: usize) -> Value {
         let e = &self.evaluation;
         json!({
+            "notes": self.notes,
             "n": e.n,
             "float": { "top1": e.float_top1 },
             "int8": { "top1": e.int8_top1 },
@@ -227,6 +238,9 @@ impl Report {
                 shown.min(e.disagreements.len()),
                 e.disagreements.len()
             ));
+        }
+        for note in &self.notes {
+            out.push_str(&format!("\nnote: {note}\n"));
         }
         out
     }

@@ -42,12 +42,22 @@ impl Output {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
         };
+        if !folder.is_dir() {
+            return Err(Error::Input(format!(
+                "{}: there is no folder {}",
+                path.display(),
+                folder.display()
+            )));
+        }
         let mut builder = Builder::new();
         builder.prefix(".kenar-");
         // Temporary files are private by default; an output is an ordinary file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder).map_err(|e| Error::io(path, e))?;
+        let temporary = builder.tempfile_in(folder).map_err(|e| {
+            // The system's words without the temporary name.
+            Error::io(path, std::io::Error::from(e.kind()))
+        })?;
         Ok(Self { temporary, path: path.to_owned() })
     }
 

@@ -24,7 +24,7 @@ use crate::pipeline::{self, SourceOptions};
 #[command(after_help = "Examples:
   kenar run wrn40_2.kenar cat.png -o scores.safetensors
   kenar run wrn40_2.pt batch.safetensors -o reference.safetensors
-  kenar run backbone.kenar street.jpg --letterbox --raw -o maps.safetensors
+  kenar run backbone.kenar street.jpg --letterbox 114 --raw -o maps.safetensors
 
 The output file holds every output as f32, [N, C, H, W] or [N, C]. With --raw it holds what the model
 computed, [N, H, W, C] in i8 or i16, with NAME.scale (f32) and NAME.zero_point (i32) beside it.

@@ -65,6 +65,11 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
+/// An f32 as a JSON number with as many digits as it has, not those of the f64 beside it.
+pub fn number(x: f32) -> serde_json::Value {
+    serde_json::json!(x.to_string().parse::<f64>().unwrap_or(f64::NAN))
+}
+
 /// `93.67 %`.
 pub fn percent(rate: f64) -> String {
     format!("{:.2} %", 100.0 * rate)
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(si(4.09e9), "4.09 G");
         assert_eq!(si(12.0), "12");
         assert_eq!(bytes(10_240), "10.0 KiB");
+        assert_eq!(number(0.485).to_string(), "0.485");
         assert_eq!(percent(0.9367), "93.67 %");
         assert_eq!(shape(&[1, 3, 32, 32]), "1x3x32x32");
     }

@@ -83,13 +83,13 @@ impl Dataset {
         Ok(Self { path: path.to_owned(), kind, records, limit, classes })
     }
 
-    /// `count` synthetic images with the spectrum of photographs, at a size (height, width).
+    /// `count` synthetic images with the spectrum of photographs, at a size (height, width), numbered from `first`.
     #[must_use]
-    pub fn noise(size: [usize; 2], count: usize) -> Self {
+    pub fn noise(size: [usize; 2], first: usize, count: usize) -> Self {
         Self {
             path: PathBuf::from("noise"),
             kind: DatasetKind::Noise,
-            records: Box::new(noise::Noise { size, count }),
+            records: Box::new(noise::Noise { size, first, count }),
             limit: count,
             classes: None,
         }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn noise_fits_the_network() {
-        let dataset = Dataset::noise([20, 30], 5);
+        let dataset = Dataset::noise([20, 30], 0, 5);
         let preprocess = Preprocess::preset(Preset::Imagenet, [20, 30]);
         for sample in dataset.samples(&preprocess) {
             assert_eq!(sample.unwrap().tensor.shape(), [1, 3, 20, 30]);

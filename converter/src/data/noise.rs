@@ -12,6 +12,8 @@ const MIN_SIDE: usize = 8;
 /// They drive a network with random weights through its ranges and stand for no real data.
 pub(super) struct Noise {
     pub(super) size: [usize; 2],
+    /// Number of the first image: every number is another image.
+    pub(super) first: usize,
     pub(super) count: usize,
 }
 
@@ -34,7 +36,8 @@ impl Records for Noise {
     }
 
     fn read(&self, index: usize) -> Result<Record> {
-        let mut random = Random(0x6b65_6e61_7200 + index as u64 * 0x1_0000_0001);
+        let number = (self.first + index) as u64;
+        let mut random = Random(0x6b65_6e61_7200 + number * 0x1_0000_0001);
         let [h, w] = self.size.map(|n| n.max(MIN_SIDE));
         let grey = field(&mut random, h, w);
         let mut data = vec![0u8; h * w * 3];
@@ -50,7 +53,7 @@ impl Records for Noise {
             }
         }
         let content = Content::Pixels(Pixels { height: h, width: w, data });
-        Ok(Record { name: format!("noise {index}"), label: None, content })
+        Ok(Record { name: format!("noise {number}"), label: None, content })
     }
 }
 
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     fn pixels(index: usize) -> Pixels {
-        let Content::Pixels(p) = Noise { size: [32, 48], count: 9 }.read(index).unwrap().content
+        let Content::Pixels(p) = Noise { size: [32, 48], first: 0, count: 9 }.read(index).unwrap().content
         else {
             panic!("pixels expected")
         };

@@ -8,7 +8,7 @@ use kenar::{Model, Output};
 use serde_json::{Value, json};
 
 use super::arena;
-use crate::cli::table::{bytes, grouped, lines, shape, si, table};
+use crate::cli::table::{bytes, grouped, lines, number, shape, si, table};
 use crate::integer::{self, Origin};
 
 /// What an operator is called in tables.
@@ -112,8 +112,8 @@ pub fn document(path: &Path, model: &Model, file_bytes: usize) -> Value {
         "weight_bytes": model.data_bytes(),
         "preprocess": {
             "order": order(input.order),
-            "mean": input.mean,
-            "std": input.std,
+            "mean": input.mean.map(number),
+            "std": input.std.map(number),
             "letterbox": input.letterbox,
         },
         "labels": model.labels().collect::<Vec<_>>(),
@@ -147,7 +147,7 @@ fn tensor_json(model: &Model, t: &TensorDesc) -> Value {
         "name": model.text(t.name),
         "shape": map_shape(t),
         "dtype": dtype(t.dtype),
-        "scale": t.scale,
+        "scale": number(t.scale),
         "zero_point": t.zero_point,
         "arena_offset": t.arena_offset,
         "pixel_stride": t.pixel_stride,
