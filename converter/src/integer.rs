@@ -97,6 +97,27 @@ impl Engine {
         Ok(Self { platform, threads })
     }
 
+    /// Name of the kernel family.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.platform.name()
+    }
+
+    /// Multiply-accumulates per second, in 10^9, that this many threads reach at once in the kernel family's inner loop
+    /// without memory traffic: the best of a few measurements.
+    #[must_use]
+    pub fn peak_gmacs(&self) -> f64 {
+        let once = || {
+            std::thread::scope(|scope| {
+                let platform = self.platform;
+                let threads: Vec<_> =
+                    (0..self.threads).map(|_| scope.spawn(move || platform.peak_gmacs())).collect();
+                threads.into_iter().map(|t| t.join().unwrap_or(0.0)).sum()
+            })
+        };
+        (0..5).map(|_| once()).fold(0.0, f64::max)
+    }
+
     /// A session on an arena of [`Model::arena_bytes`] bytes.
     ///
     /// # Errors
@@ -187,21 +208,6 @@ impl<'m, 'a> Runner<'m, 'a> {
     /// [`Error::Model`] before a run.
     pub fn hash(&self) -> Result<u64> {
         Ok(self.session.output_hash()?)
-    }
-}
-
-impl Engine {
-    /// Name of the kernel family.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.platform.name()
-    }
-
-    /// Multiply-accumulates per second that the kernel family reaches without memory traffic, in 10^9; `None` where
-    /// that is not measured.
-    #[must_use]
-    pub fn peak_gmacs(&self) -> Option<f64> {
-        None
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use kenar::Model;
 use sha2::{Digest, Sha256};
 
-use crate::arch::{self, ArchFile};
+use crate::arch::ArchFile;
 use crate::data::{ChannelOrder, Dataset, DatasetKind, Fit, Preprocess, Preset};
 use crate::error::{Error, Result};
 use crate::fold;
 use crate::graph::Graph;
-use crate::import::{checkpoint, onnx};
+use crate::import::{self, LoadOptions};
 use crate::integer::Origin;
 use crate::lower::{self, LowerOptions, LowerReport, Provenance, Stream};
 use crate::quantize::{self, Method};
@@ -38,6 +38,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// SHA-256 of the file, `sha256:...`.
     pub hash: String,
+    /// `pytorch-zip`, `pytorch-legacy`, `safetensors` or `onnx`.
+    pub kind: &'static str,
     /// As the source has it.
     pub graph: Graph,
     /// The same network, folded: what runs, is calibrated and lowered.
@@ -131,51 +133,42 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         let detail = "is a model file, expected a checkpoint or ONNX file";
         return Err(Error::source("", detail).in_file(path));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    load_bytes(path, &bytes, options).map_err(|e| e.in_file(path))
+    if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len() == 0 {
+        return Err(Error::source("", "is empty").in_file(path));
+    }
+    let (arch, outputs) = (options.arch.clone(), options.outputs.clone());
+    let source = import::load(path, &LoadOptions { arch, input: options.input, outputs })?;
+    let (folded, fold_report) = fold::run(&source.graph).map_err(|e| e.in_file(path))?;
+    let taken = source.arch.is_some() && source.outputs_refused.is_none();
+    let outputs = if taken { Vec::new() } else { options.outputs.clone() };
+    if !outputs.is_empty() {
+        lower::resolve_outputs(&folded, &outputs)
+            .map_err(|e| source.outputs_refused.unwrap_or(e).in_file(path))?;
+    }
+    Ok(Loaded {
+        path: path.to_owned(),
+        hash: hash(path)?,
+        kind: source.kind,
+        graph: source.graph,
+        folded,
+        fold_report,
+        arch: source.arch,
+        outputs,
+        notes: source.notes,
+    })
 }
 
-/// As [`load`] with the file's bytes at hand; the path gives the kind and the name.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_bytes(path: &Path, bytes: &[u8], options: &SourceOptions) -> Result<Loaded> {
-    if bytes.is_empty() {
-        return Err(Error::source("", "is empty"));
-    }
-    let mut outputs = options.outputs.clone();
-    let mut notes = Vec::new();
-    let mut unknown_to_arch = None;
-    let is_onnx = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
-    let (graph, arch) = if is_onnx {
-        if options.arch.is_some() {
-            return Err(Error::Input(
-                "an ONNX file states its own graph; --arch is about checkpoints".into(),
-            ));
+/// SHA-256 of a file.
+fn hash(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut digest = Sha256::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block).map_err(|e| Error::io(path, e))? {
+            0 => return Ok(format!("sha256:{}", hex(&digest.finalize()))),
+            n => digest.update(&block[..n]),
         }
-        let imported = onnx::import(bytes, options.input)?;
-        notes.extend(imported.notes);
-        (imported.graph, None)
-    } else {
-        let checkpoint = checkpoint::from_bytes(bytes)?;
-        let mut arch = arch::resolve(&checkpoint, options.arch.as_deref())?;
-        // Stages and levels are the architecture's business; other names are looked up among the layers.
-        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
-        if !names.is_empty() {
-            match arch.select_outputs(&names) {
-                Ok(()) => outputs.clear(),
-                Err(e) => unknown_to_arch = Some(e),
-            }
-        }
-        notes.extend(arch.notes.iter().cloned());
-        (arch::build(&checkpoint, &arch, options.input)?, Some(arch))
-    };
-    let (folded, fold_report) = fold::run(&graph)?;
-    if !outputs.is_empty() {
-        lower::resolve_outputs(&folded, &outputs).map_err(|e| unknown_to_arch.unwrap_or(e))?;
     }
-    let hash = format!("sha256:{}", hex(&Sha256::digest(bytes)));
-    Ok(Loaded { path: path.to_owned(), hash, graph, folded, fold_report, arch, outputs, notes })
 }
 
 fn hex(bytes: &[u8]) -> String {

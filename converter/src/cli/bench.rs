@@ -64,8 +64,8 @@ struct Measured {
     hash: u64,
     /// Median microseconds of each operator, with `--per-layer`.
     layers_us: Vec<f64>,
-    /// What the kernel family can do with these threads, if it could be measured.
-    peak_gmacs: Option<f64>,
+    /// What the kernel family can do with these threads.
+    peak_gmacs: f64,
 }
 
 /// The value below which a share of the sorted values lies.
@@ -135,7 +135,7 @@ impl Bench {
                 format!("{:.3} ms", r.times_ms[0]),
                 r.times_ms.len().to_string(),
                 format!("{:.1}", r.gmacs(model.macs())),
-                r.peak_gmacs.map_or_else(String::new, |p| percent(r.gmacs(model.macs()) / p)),
+                percent(r.gmacs(model.macs()) / r.peak_gmacs),
             ]);
         }
         out.push_str(&lines(&rows));
@@ -182,7 +182,7 @@ fn document(model: &Model, isa: &str, results: &[Measured]) -> Value {
             "macs": model.macs(),
             "gmacs_per_s": gmacs,
             "peak_gmacs_per_s": r.peak_gmacs,
-            "peak_fraction": r.peak_gmacs.map(|p| gmacs / p),
+            "peak_fraction": gmacs / r.peak_gmacs,
             "output_hash": format!("{:016x}", r.hash),
             "layers": model.ops().zip(&r.layers_us).map(|(op, us)| {
                 let macs = model.op_macs(&op);
@@ -209,7 +209,7 @@ pub struct Quick {
     pub runs: usize,
     pub median_ms: f64,
     pub gmacs_per_s: f64,
-    pub peak_fraction: Option<f64>,
+    pub peak_fraction: f64,
 }
 
 /// Half a second of runs.
@@ -222,7 +222,7 @@ pub fn quick(model: &Model, path: &Path, engine: &Engine) -> Result<Quick> {
         runs: m.times_ms.len(),
         median_ms: m.median(),
         gmacs_per_s,
-        peak_fraction: m.peak_gmacs.map(|p| gmacs_per_s / p),
+        peak_fraction: gmacs_per_s / m.peak_gmacs,
     })
 }
 

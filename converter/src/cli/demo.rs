@@ -141,13 +141,11 @@ impl Demo {
         say(
             console,
             format!(
-                "4  bench     {:.3} ms an image on one thread with {} ({:.1} GMAC/s{})",
+                "4  bench     {:.3} ms an image on one thread with {} ({:.1} GMAC/s, {} of its peak)",
                 timing.median_ms,
                 engine.name(),
                 timing.gmacs_per_s,
-                timing
-                    .peak_fraction
-                    .map_or_else(String::new, |p| format!(", {} of its peak", percent(p)))
+                percent(timing.peak_fraction)
             ),
         )?;
         if text {

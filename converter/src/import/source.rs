@@ -15,10 +15,12 @@ pub struct LoadOptions {
     pub arch: Option<String>,
     /// `--input`: channels, height, width.
     pub input: Option<[usize; 3]>,
+    /// `--outputs`: stages or levels of a checkpoint's architecture (`layer2`, `c3`).
+    pub outputs: Vec<String>,
 }
 
 /// A source file, read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Source {
     /// The float graph as the source describes it, nothing folded.
     pub graph: Graph,
@@ -28,6 +30,8 @@ pub struct Source {
     pub arch: Option<ArchFile>,
     /// What a user should know about the import, one sentence each.
     pub notes: Vec<String>,
+    /// Why the architecture did not take the outputs that were asked for; they may be layers of the graph.
+    pub outputs_refused: Option<Error>,
 }
 
 /// Reads a checkpoint or an ONNX file, told apart by its bytes.
@@ -50,18 +54,23 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
             drop(bytes);
             let imported = onnx::read_with_notes(path, options.input)?;
             let (graph, notes) = (imported.graph, imported.notes);
-            return Ok(Source { graph, kind: "onnx", arch: None, notes });
+            return Ok(Source { graph, kind: "onnx", arch: None, notes, outputs_refused: None });
         }
     };
     let weights = checkpoint::from_bytes(&bytes).map_err(|e| e.in_file(path))?;
     drop(bytes);
-    let arch = arch::resolve(&weights, options.arch.as_deref()).map_err(|e| e.in_file(path))?;
+    let mut arch = arch::resolve(&weights, options.arch.as_deref()).map_err(|e| e.in_file(path))?;
+    let mut outputs_refused = None;
+    if !options.outputs.is_empty() {
+        let names: Vec<&str> = options.outputs.iter().map(String::as_str).collect();
+        outputs_refused = arch.select_outputs(&names).err();
+    }
     let graph = arch::build(&weights, &arch, options.input).map_err(|e| e.in_file(path))?;
-    let mut notes = Vec::new();
+    let mut notes = arch.notes.clone();
     if weights.wrapper.contains("ema") {
         notes.push(format!("the averaged weights under '{}' are used", weights.wrapper));
     }
-    Ok(Source { graph, kind: container.name(), arch: Some(arch), notes })
+    Ok(Source { graph, kind: container.name(), arch: Some(arch), notes, outputs_refused })
 }
 
 /// ONNX has no magic number: the name says it, or a protobuf message that starts with an IR version of one byte.
@@ -104,7 +113,7 @@ mod tests {
         );
         let message = refused(&write(&folder, "broken.onnx", b"\xff\xff"), &options);
         assert!(message.contains("broken.onnx") && message.contains("ONNX"), "{message}");
-        let options = LoadOptions { arch: Some("resnet18".into()), input: None };
+        let options = LoadOptions { arch: Some("resnet18".into()), ..LoadOptions::default() };
         let message = refused(&write(&folder, "model.bin", &[8, 8, 0x12, 0]), &options);
         assert!(message.contains("--arch"), "{message}");
     }
@@ -129,7 +138,7 @@ mod tests {
                 ("onnx", "onnx"),
             ] {
                 let path = zoo.join(format!("{name}.{suffix}"));
-                let source = load(&path, &LoadOptions { arch: None, input }).unwrap();
+                let source = load(&path, &LoadOptions { input, ..LoadOptions::default() }).unwrap();
                 assert_eq!((source.kind, source.arch.is_some()), (kind, kind != "onnx"), "{name}");
                 let outputs: Vec<Vec<usize>> = source
                     .graph

@@ -29,6 +29,7 @@ pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
     let converted = needs.and_then(|n| n.as_ref().ok());
     json!({
         "kind": if loaded.arch.is_some() { "checkpoint" } else { "onnx" },
+        "container": loaded.kind,
         "file": loaded.path.display().to_string(),
         "source_hash": loaded.hash,
         "family": graph.family,
@@ -70,7 +71,10 @@ pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
 /// The report for people.
 pub fn text(loaded: &Loaded, needs: Option<&Result<Converted>>) -> String {
     let graph = &loaded.graph;
-    let kind = if loaded.arch.is_some() { "checkpoint" } else { "ONNX graph" };
+    let kind = match loaded.arch {
+        Some(_) => format!("checkpoint ({})", loaded.kind),
+        None => "ONNX graph".to_owned(),
+    };
     let mut out = format!("{}: {kind}\n\n", loaded.path.display());
     let mut line = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
     let model = loaded.arch.as_ref().and_then(|a| a.model.as_ref());

@@ -81,7 +81,7 @@ pub fn from_bytes(bytes: &[u8], input: Option<[usize; 3]>) -> Result<Graph> {
     import(bytes, input).map(|imported| imported.graph)
 }
 
-pub(crate) fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
+fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
     let model = ModelProto::decode(bytes).map_err(|e| {
         Error::source("", format!("is no ONNX model, or is truncated: {e}; expected an .onnx file"))
     })?;
