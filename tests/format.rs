@@ -109,3 +109,20 @@ fn words_can_be_replaced() {
     }
     assert!(loaded > 100, "{loaded} loaded");
 }
+
+/// One file per released version of the format, written by `examples/format_fixture.rs`, with the hash of its outputs.
+const RELEASED: [(&str, u64); 1] = [("1.0", 0x201c_b16d_87de_4d25)];
+
+#[test]
+fn every_released_version_loads() {
+    for (version, hash) in RELEASED {
+        let path = format!("{}/fixtures/format/{version}.kenar", env!("CARGO_MANIFEST_DIR"));
+        let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let model = Model::parse(&file).unwrap();
+        let mut arena = vec![0; model.arena_bytes()];
+        let mut session = Session::new(&model, &mut arena).unwrap();
+        session.input().set_pattern(1);
+        session.run().unwrap();
+        assert_eq!(session.output_hash().unwrap(), hash, "{version}");
+    }
+}

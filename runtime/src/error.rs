@@ -234,6 +234,8 @@ pub enum Error {
     },
     /// The input takes feature maps, not images of this kind.
     InputKind,
+    /// Quantised values of one type were asked of, or given to, a tensor of the other.
+    ElementType,
     /// No output has that name or number.
     NoSuchOutput,
     /// A caller's buffer does not have the size of the tensor.
@@ -348,6 +350,7 @@ impl Error {
                 ("the input has the wrong size", Size("elements", expected))
             }
             Self::InputKind => ("the model's input is not an image of this kind", Nowhere),
+            Self::ElementType => ("the tensor has another element type", Nowhere),
             Self::NoSuchOutput => ("no such output", Nowhere),
             Self::BufferSize { expected } => {
                 ("the buffer has the wrong size", Size("elements", expected))

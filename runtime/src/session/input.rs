@@ -105,12 +105,12 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::InputKind`] if the
+    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::ElementType`] if the
     /// input is i16.
     pub fn set_i8(&mut self, values: &[i8]) -> Result<(), Error> {
         let desc = self.desc();
         if desc.dtype != DType::I8 {
-            return Err(Error::InputKind);
+            return Err(Error::ElementType);
         }
         self.check_len(values.len())?;
         let channels = desc.channels as usize;
@@ -122,12 +122,12 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::InputKind`] if the
+    /// [`Error::InputSize`] if there are not exactly as many values as the input has, [`Error::ElementType`] if the
     /// input is i8.
     pub fn set_i16(&mut self, values: &[i16]) -> Result<(), Error> {
         let desc = self.desc();
         if desc.dtype != DType::I16 {
-            return Err(Error::InputKind);
+            return Err(Error::ElementType);
         }
         self.check_len(values.len())?;
         let channels = desc.channels as usize;

@@ -105,10 +105,10 @@ impl<'s> TensorView<'s> {
     ///
     /// # Errors
     ///
-    /// [`Error::BufferSize`] if `out` does not have [`TensorView::len`] elements; [`Error::InputKind`] for i16 tensors.
+    /// [`Error::BufferSize`] if `out` does not have [`TensorView::len`] elements; [`Error::ElementType`] for i16 tensors.
     pub fn copy_i8(&self, out: &mut [i8]) -> Result<(), Error> {
         if self.desc.dtype != DType::I8 {
-            return Err(Error::InputKind);
+            return Err(Error::ElementType);
         }
         self.copy_nhwc(out, |q| q as i8)
     }
