@@ -119,11 +119,19 @@ fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
 /// Every shape is a function of its own: registers are allocated for it alone, and its assembly can be looked at.
 #[inline(always)]
 pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_>) {
+    // `const` blocks keep shapes that the instruction set lacks from being compiled at all.
     macro_rules! shapes {
         ($nv:literal: $($mr:literal)*) => {
             match rows {
-                $($mr if I::MR >= $mr && args.lanes == 0 => isa.enter(Tile::<$mr, $nv, false>(args)),)*
-                $($mr if I::MR >= $mr => isa.enter(Tile::<$mr, $nv, true>(args)),)*
+                $($mr => if const { I::MR >= $mr && (I::NV == $nv || $nv == 1) } {
+                    if args.lanes == 0 {
+                        isa.enter(Tile::<$mr, $nv, false>(args))
+                    } else {
+                        isa.enter(Tile::<$mr, $nv, true>(args))
+                    }
+                } else {
+                    unreachable!("a tile has 1..=MR rows")
+                })*
                 _ => unreachable!("a tile has 1..=MR rows"),
             }
         };
