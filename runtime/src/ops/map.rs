@@ -119,4 +119,21 @@ impl<'s> MapMut<'s> {
             }
         }
     }
+
+    /// Writes quantised values of one channel to pixels from `pixel` on.
+    #[inline]
+    pub(crate) fn put_run(&mut self, pixel: usize, channel: usize, values: &[i32]) {
+        let first = pixel * self.pixel_stride + channel - self.first;
+        match self.dtype {
+            DType::I8 => {
+                let places = self.bytes[first..].iter_mut().step_by(self.pixel_stride);
+                places.zip(values).for_each(|(place, &q)| *place = q as i8 as u8 ^ self.xor);
+            }
+            DType::I16 => {
+                for (i, &q) in values.iter().enumerate() {
+                    self.put(pixel + i, channel, q);
+                }
+            }
+        }
+    }
 }

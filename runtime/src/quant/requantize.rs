@@ -6,13 +6,14 @@
 
 /// Rounds to the nearest integer, ties to even, for `|t| <= 2^22`.
 ///
-/// Adding and subtracting `1.5 * 2^23` leaves no fraction bits, so that the hardware's default rounding
-/// (IEEE 754-2019, 4.3.1 roundTiesToEven) does the work on every target, with or without a rounding instruction.
+/// Adding `1.5 * 2^23` leaves no fraction bits, so that the hardware's default rounding (IEEE 754-2019, 4.3.1
+/// roundTiesToEven) does the work on every target, with or without a rounding instruction; the integer then stands in
+/// the lowest bits of the sum.
 #[inline(always)]
 #[must_use]
 pub fn round_ties_even(t: f32) -> i32 {
     const MAGIC: f32 = 12_582_912.0;
-    ((t + MAGIC) - MAGIC) as i32
+    (t + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32
 }
 
 /// `f32(acc) * multiplier`: an accumulator in steps of the output. The conversion rounds ties to even.

@@ -83,8 +83,18 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     pub fn set_f32_nchw(&mut self, values: &[f32]) -> Result<(), Error> {
         let desc = self.desc();
         self.check_len(values.len())?;
-        let pixels = desc.pixels() as usize;
-        self.fill(|pixel, c| quantize(values[c * pixels + pixel], &desc));
+        self.write(|map, part| {
+            // Some pixels of one plane at a time: that much vectorises, and stays in registers' reach.
+            let mut quantized = [0; 64];
+            for (c, plane) in values.chunks_exact(part.pixels.end).enumerate() {
+                for (run, values) in plane.chunks(quantized.len()).enumerate() {
+                    for (q, &value) in quantized.iter_mut().zip(values) {
+                        *q = quantize(value, &desc);
+                    }
+                    map.put_run(run * quantized.len(), c, &quantized[..values.len()]);
+                }
+            }
+        });
         Ok(())
     }
 
@@ -173,6 +183,11 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
 
     /// Writes `q(pixel, channel)` everywhere.
     fn fill(&mut self, mut q: impl FnMut(usize, usize) -> i32) {
+        self.write(|map, part| part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c))));
+    }
+
+    /// Lets `write` fill the whole tensor.
+    fn write(&mut self, write: impl FnOnce(&mut MapMut<'_>, &Part)) {
         let desc = self.desc();
         let part = Part { pixels: 0..desc.pixels() as usize, channels: 0..desc.channels as usize };
         let outputs = crate::arena::Outputs {
@@ -183,8 +198,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let xor = self.session.xor;
         let lease = self.session.arena.lease(&outputs);
         if let [Some(bytes), _] = lease.outputs {
-            let mut map = MapMut::new(bytes, &desc, xor, &part);
-            part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c)));
+            write(&mut MapMut::new(bytes, &desc, xor, &part), &part);
         }
         self.session.state = State::Ready;
     }
