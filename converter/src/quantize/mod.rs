@@ -12,6 +12,7 @@ mod histogram;
 mod observe;
 mod params;
 pub mod range;
+mod sqnr;
 pub mod weights;
 
 pub use calibration::{Calibration, Options, calibrate};
@@ -19,4 +20,5 @@ pub use histogram::Histogram;
 pub use observe::{ChannelSums, Statistics};
 pub use params::QParams;
 pub use range::{Method, Range};
+pub use sqnr::{LayerSqnr, sqnr};
 pub use weights::WeightMethod;
