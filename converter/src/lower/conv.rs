@@ -2,7 +2,7 @@
 
 use super::prepare::Conv;
 use super::report::Guard;
-use crate::quantize::{ChannelSums, WeightMethod, bias, bias_correction, weights};
+use crate::quantize::{Patches, Rounding, WeightMethod, bias, bias_correction, weights};
 
 /// Quantised constants.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct Constants {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub weights: WeightMethod,
+    pub rounding: Rounding,
     pub bias_correction: bool,
 }
 
@@ -27,28 +28,15 @@ pub(crate) fn quantize(
     conv: &Conv,
     input_scale: f32,
     unit: f32,
-    input: &ChannelSums,
+    patches: Option<&Patches>,
     how: How,
 ) -> Constants {
     let [o, per_group, h, w] = conv.shape;
     let taps = per_group * h * w;
-    let kernel = channels_last(&conv.weight, conv.shape);
-    let spread = |of_channel: &[f64]| -> Vec<f32> {
-        let first = |row: usize| row / (o / conv.groups) * per_group;
-        (0..o * taps)
-            .map(|i| of_channel.get(first(i / taps) + i % per_group).map_or(0.0, |&x| x as f32))
-            .collect()
-    };
-    let mean_square = input.mean_square();
-    // An input channel that was never alive still counts a little, so that its weights do not grow wild.
-    let floor = mean_square.iter().sum::<f64>() / mean_square.len().max(1) as f64 * 1e-3
-        + f64::from(f32::MIN_POSITIVE);
-    let importance = spread(&mean_square.iter().map(|m| m + floor).collect::<Vec<_>>());
-
     let mut guards = Vec::new();
     let mut least = Vec::with_capacity(o);
     for row in 0..o {
-        let weights = &kernel[row * taps..(row + 1) * taps];
+        let weights = &conv.weight[row * taps..(row + 1) * taps];
         let by_bias = bias::least_scale(weights, conv.bias[row], input_scale);
         let by_multiplier = (f64::from(unit) / f64::from(input_scale) * 1e-15) as f32;
         let largest = weights.iter().fold(0.0f32, |m, x| m.max(x.abs()));
@@ -58,11 +46,10 @@ pub(crate) fn quantize(
         }
         least.push(scale);
     }
-    let q = weights::quantize(&kernel, &importance, &least, how.weights);
-    let shift = if how.bias_correction {
-        bias_correction::mean_shift(&kernel, &q, &spread(&input.mean()))
-    } else {
-        vec![0.0; o]
+    let q = weights::quantize(&conv.weight, patches, &least, how.weights, how.rounding);
+    let shift = match patches {
+        Some(p) if how.bias_correction => bias_correction::mean_shift(&conv.weight, &q, p),
+        _ => vec![0.0; o],
     };
     let bias = (0..o)
         .map(|row| {
@@ -74,11 +61,11 @@ pub(crate) fn quantize(
         .iter()
         .map(|&s| (f64::from(input_scale) * f64::from(s) / f64::from(unit)) as f32)
         .collect();
-    Constants { weights: q.values, bias, multiplier, guards }
+    Constants { weights: channels_last(&q.values, conv.shape), bias, multiplier, guards }
 }
 
 /// `[O, I, H, W]` to `[O, H, W, I]`.
-fn channels_last(weight: &[f32], [o, i, h, w]: [usize; 4]) -> Vec<f32> {
+fn channels_last(weight: &[i8], [o, i, h, w]: [usize; 4]) -> Vec<i8> {
     let mut out = Vec::with_capacity(weight.len());
     for row in 0..o {
         for at in 0..h * w {
@@ -92,8 +79,6 @@ fn channels_last(weight: &[f32], [o, i, h, w]: [usize; 4]) -> Vec<f32> {
 mod tests {
     use super::super::shape::Window;
     use super::*;
-    use crate::quantize::Statistics;
-    use ndarray::{ArrayD, IxDyn};
     use std::sync::Arc;
 
     fn conv(weight: Vec<f32>, shape: [usize; 4], bias: Vec<f32>) -> Conv {
@@ -103,28 +88,25 @@ mod tests {
             padding: [0; 4],
             dilation: [1, 1],
         };
-        Conv { weight: Arc::new(weight), shape, bias, window, groups: 1 }
+        Conv { source: None, weight: Arc::new(weight), shape, bias, window, groups: 1 }
     }
 
-    fn ones(channels: usize) -> ChannelSums {
-        let mut s = Statistics::default();
-        s.add(&ArrayD::from_elem(IxDyn(&[1, channels, 2, 2]), 1.0));
-        s.channels
-    }
-
-    const HOW: How = How { weights: WeightMethod::Mse, bias_correction: true };
+    const HOW: How =
+        How { weights: WeightMethod::Mse, rounding: Rounding::Adaptive, bias_correction: true };
 
     #[test]
     fn weights_are_reordered() {
-        let c = conv((0..8).map(|x| x as f32).collect(), [1, 2, 2, 2], vec![0.0]);
-        assert_eq!(channels_last(&c.weight, c.shape), [0.0, 4.0, 1.0, 5.0, 2.0, 6.0, 3.0, 7.0]);
+        assert_eq!(
+            channels_last(&[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 2, 2]),
+            [0, 4, 1, 5, 2, 6, 3, 7]
+        );
     }
 
     #[test]
     fn tiny_and_dead_channels_are_guarded_and_reported() {
         // Channel 0 is ordinary, 1 is dead, 2 has weights next to nothing beside a large bias.
         let c = conv(vec![0.5, -0.25, 0.0, 0.0, 1e-14, 1e-15], [3, 2, 1, 1], vec![0.1, 0.7, 5.0]);
-        let k = quantize(&c, 0.05, 0.04, &ones(2), HOW);
+        let k = quantize(&c, 0.05, 0.04, None, HOW);
         let guarded: Vec<_> = k.guards.iter().map(|g| (g.channel, g.dead)).collect();
         assert_eq!(guarded, [(1, true), (2, false)]);
         for (row, real) in [(1, 0.7f64), (2, 5.0)] {

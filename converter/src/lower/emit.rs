@@ -96,8 +96,8 @@ impl<'a> Emitter<'a> {
                 let unit = first.as_ref().map_or_else(|| self.free_unit(step.raw), |p| p.unit);
                 match work {
                     Work::Conv(c) => {
-                        let sums = &self.calibration.statistics(step.input).channels;
-                        let k = conv::quantize(c, input_scale, unit, sums, self.how);
+                        let patches = c.source.and_then(|v| self.calibration.patches(v));
+                        let k = conv::quantize(c, input_scale, unit, patches, self.how);
                         guards.clone_from(&k.guards);
                         self.conv(step, c, &k, input, first, unit)?
                     }
@@ -217,7 +217,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn free_unit(&self, raw: ValueId) -> f32 {
-        let h = &self.calibration.statistics(raw).histogram;
+        let h = self.calibration.histogram(raw);
         QParams::i16(h.max().max(-h.min())).scale
     }
 
@@ -241,7 +241,7 @@ impl<'a> Emitter<'a> {
                 Placed { store: Store { clamp_min, clamp_max, ..plain }, unit: params.scale }
             }
             Finish::Table(activation) => {
-                let histogram = &self.calibration.statistics(target.before).histogram;
+                let histogram = self.calibration.histogram(target.before);
                 let before = table::input_params(activation, histogram, params);
                 let table = self.writer.add_i8(&table::build(activation, before, params))?;
                 Placed {

@@ -34,7 +34,7 @@ use kenar::format::write::InputSpec;
 use crate::data::{ChannelOrder, Fit, Preprocess};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::quantize::{Calibration, WeightMethod};
+use crate::quantize::{Calibration, Rounding, WeightMethod};
 
 /// What can be chosen when a graph is lowered.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct LowerOptions {
     pub stream: Stream,
     /// How the scales of weights are chosen.
     pub weights: WeightMethod,
+    /// How weights become multiples of their scale.
+    pub rounding: Rounding,
     /// Whether biases take up the mean error that rounding the weights leaves.
     pub bias_correction: bool,
     /// Class names, in the order of the outputs' channels.
@@ -59,6 +61,7 @@ impl Default for LowerOptions {
             outputs: Vec::new(),
             stream: Stream::default(),
             weights: WeightMethod::default(),
+            rounding: Rounding::default(),
             bias_correction: true,
             labels: Vec::new(),
             provenance: Provenance::default(),
@@ -88,7 +91,11 @@ pub fn lower(
     let steps = pattern::match_steps(&network);
     let steps = residual::assign(&network, steps, options.stream);
     let ranges = ranges::assign(&network, &steps, calibration);
-    let how = conv::How { weights: options.weights, bias_correction: options.bias_correction };
+    let how = conv::How {
+        weights: options.weights,
+        rounding: options.rounding,
+        bias_correction: options.bias_correction,
+    };
     let mut emitter = emit::Emitter::new(&network, calibration, &ranges, how);
     let input = emitter.tensor(graph.input, DType::I8)?;
     let mut report = LowerReport { notes: outputs.notes.clone(), ..LowerReport::default() };

@@ -149,6 +149,7 @@ impl Matcher<'_, '_> {
         let Kind::PRelu(slope) = &node.kind else { unreachable!("called for PReLU") };
         let channels = slope.len();
         let conv = Conv {
+            source: None,
             weight: std::sync::Arc::new(vec![1.0; channels]),
             shape: [channels, 1, 1, 1],
             bias: vec![0.0; channels],

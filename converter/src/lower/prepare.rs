@@ -11,6 +11,8 @@ use crate::graph::{Activation, Graph, Node, Op, PoolKind, ValueId};
 /// A convolution in float, weights `[O, I/g, H_w, W_w]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Conv {
+    /// The value it makes in the float graph; `None` for one that is made up.
+    pub source: Option<ValueId>,
     pub weight: Arc<Vec<f32>>,
     /// O, I/g, H_w, W_w.
     pub shape: [usize; 4],
@@ -164,6 +166,7 @@ fn kind(graph: &Graph, node: &Node, alias: &[ValueId]) -> Result<Option<(Kind, V
                 return refuse("weight is not of rank 4".into());
             };
             Kind::Conv(Conv {
+                source: Some(node.output),
                 weight: Arc::new(c.weight.iter().copied().collect()),
                 shape: [o, i, h, w],
                 bias: c.bias.as_ref().map_or(vec![0.0; o], |b| b.iter().copied().collect()),
@@ -188,6 +191,7 @@ fn kind(graph: &Graph, node: &Node, alias: &[ValueId]) -> Result<Option<(Kind, V
             };
             let out = weight.shape()[0];
             Kind::Conv(Conv {
+                source: Some(node.output),
                 weight: Arc::new(weight.iter().copied().collect()),
                 shape: [out, c, h, w],
                 bias: bias.as_ref().map_or(vec![0.0; out], |b| b.iter().copied().collect()),

@@ -44,7 +44,7 @@ pub(crate) fn assign(network: &Network<'_>, steps: &[Step], calibration: &Calibr
     }
     let mut merged: HashMap<ValueId, Histogram> = HashMap::new();
     for v in (0..network.graph.values().len()).map(ValueId) {
-        merged.entry(groups.root(v)).or_default().merge(&calibration.statistics(v).histogram);
+        merged.entry(groups.root(v)).or_default().merge(calibration.histogram(v));
     }
     let mut params = HashMap::new();
     let reads = steps.iter().flat_map(Step::reads);
@@ -69,7 +69,7 @@ fn join_operands(
 ) {
     let width = |groups: &Groups, v: ValueId| -> f64 {
         let members = groups.members(v);
-        let hull = members.iter().map(|&m| Range::of(&calibration.statistics(m).histogram));
+        let hull = members.iter().map(|&m| Range::of(calibration.histogram(m)));
         hull.reduce(|a, b| Range { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) })
             .map_or(0.0, |r| r.width())
     };

@@ -70,7 +70,13 @@ pub(crate) fn assign(network: &Network<'_>, steps: Vec<Step>, stream: Stream) ->
         if matches!(step.work, Work::Affine { .. } | Work::AvgPool { .. }) {
             let v = step.input;
             let need = needs[v.0];
-            let wider = need.i16 || (!need.i8 && wide[v.0] && sums[v.0] && stream != Stream::Off);
+            let worth = match step.work {
+                // A batch norm blows up the channels that vary least, and their rounding errors with them; but for a
+                // sum that a convolution reads as i8 anyway, i16 would cost two more passes.
+                Work::Affine { .. } => !(sums[v.0] && need.i8),
+                _ => !need.i8,
+            };
+            let wider = need.i16 || (worth && wide[v.0] && stream != Stream::Off);
             step.input_dtype = if wider { DType::I16 } else { DType::I8 };
             want(&mut needs, v, step.input_dtype);
         }

@@ -1,9 +1,12 @@
 //! Streaming calibration: images in, statistics of every value out.
 
-use ndarray::ArrayD;
+use std::collections::HashMap;
+
+use ndarray::{Array2, ArrayD};
 use rayon::prelude::*;
 
-use super::observe::Statistics;
+use super::histogram::Histogram;
+use super::patches::{Geometry, Patches, row_major};
 use super::range::{Method, Range, choose};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
@@ -16,20 +19,36 @@ pub struct Options {
     pub method: Method,
 }
 
-/// Statistics of every value of one graph.
+/// What is known of every value and every layer of one graph.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     /// How ranges are chosen.
     pub method: Method,
     /// Images seen.
     pub images: usize,
-    statistics: Vec<Statistics>,
+    histograms: Vec<Histogram>,
+    /// By the value that the convolution or linear layer makes.
+    patches: HashMap<ValueId, Patches>,
+}
+
+/// A layer with weights.
+struct Layer {
+    input: ValueId,
+    output: ValueId,
+    geometry: Geometry,
+}
+
+/// What one image shows.
+struct Observed {
+    histograms: Vec<Histogram>,
+    patches: Vec<Array2<f32>>,
 }
 
 /// Runs every image through the float network and collects statistics of every value.
 ///
-/// Memory is that of a few images and one histogram per value, whatever their number. The result depends on the images
-/// and their order alone, not on the number of threads. `progress` hears the number of images done.
+/// Memory is that of a few images, one histogram per value and the covariance of each layer's input, whatever their
+/// number. The result depends on the images and their order alone, not on the number of threads. `progress` hears the
+/// number of images done.
 ///
 /// # Errors
 /// What the iterator yields; [`Error::Input`] when there is no image or one has the wrong shape; [`Error::Graph`] with
@@ -41,16 +60,25 @@ pub fn calibrate(
     mut progress: impl FnMut(usize),
 ) -> Result<Calibration> {
     let executor = Executor::new(graph)?;
-    let mut total: Vec<Statistics> = vec![Statistics::default(); graph.values().len()];
+    let layers = layers(graph);
+    let mut patches: Vec<Patches> = layers.iter().map(|l| Patches::new(&l.geometry)).collect();
+    let mut histograms = vec![Histogram::default(); graph.values().len()];
     let mut count = 0;
     let mut images = images.peekable();
     while images.peek().is_some() {
         let batch =
             images.by_ref().take(rayon::current_num_threads()).collect::<Result<Vec<_>>>()?;
-        let observed =
-            batch.par_iter().map(|image| observe(&executor, image)).collect::<Result<Vec<_>>>()?;
-        total.par_iter_mut().enumerate().for_each(|(i, sum)| {
-            observed.iter().for_each(|one| sum.merge(&one[i]));
+        let observed = batch
+            .par_iter()
+            .enumerate()
+            .map(|(i, image)| observe(&executor, &layers, count + i, image))
+            .collect::<Result<Vec<_>>>()?;
+        histograms.par_iter_mut().enumerate().for_each(|(i, sum)| {
+            observed.iter().for_each(|one| sum.merge(&one.histograms[i]));
+        });
+        // Sums of floats depend on their order: image by image.
+        patches.par_iter_mut().enumerate().for_each(|(i, sum)| {
+            observed.iter().for_each(|one| sum.add(&one.patches[i].view()));
         });
         count += batch.len();
         progress(count);
@@ -58,38 +86,66 @@ pub fn calibrate(
     if count == 0 {
         return Err(Error::Input("calibration needs at least one image, got none".into()));
     }
-    let calibration = Calibration { method: options.method, images: count, statistics: total };
+    let patches = layers.iter().map(|l| l.output).zip(patches).collect();
+    let calibration = Calibration { method: options.method, images: count, histograms, patches };
     calibration.check(graph)?;
     Ok(calibration)
 }
 
-fn observe(executor: &Executor, image: &ArrayD<f32>) -> Result<Vec<Statistics>> {
-    let mut seen = vec![Statistics::default(); executor.graph().values().len()];
-    executor.run_one(image.view(), &mut |value, array| seen[value.0].add(array))?;
-    Ok(seen)
+fn layers(graph: &Graph) -> Vec<Layer> {
+    let layer = |node: &crate::graph::Node| {
+        let input = *node.inputs.first()?;
+        let geometry = Geometry::of(node, graph.shape(input))?;
+        Some(Layer { input, output: node.output, geometry })
+    };
+    graph.nodes().iter().filter_map(layer).collect()
+}
+
+fn observe(
+    executor: &Executor,
+    layers: &[Layer],
+    index: usize,
+    image: &ArrayD<f32>,
+) -> Result<Observed> {
+    let mut histograms = vec![Histogram::default(); executor.graph().values().len()];
+    let mut patches = vec![Array2::default((0, 0)); layers.len()];
+    executor.run_one(image.view(), &mut |value, array| {
+        let values = row_major(array);
+        histograms[value.0].add(&values);
+        for (layer, patches) in layers.iter().zip(&mut patches).filter(|(l, _)| l.input == value) {
+            *patches = layer.geometry.sample(index, &values);
+        }
+    })?;
+    Ok(Observed { histograms, patches })
 }
 
 impl Calibration {
-    /// Statistics of a value.
+    /// The distribution of a value's elements.
     #[must_use]
-    pub fn statistics(&self, value: ValueId) -> &Statistics {
-        &self.statistics[value.0]
+    pub fn histogram(&self, value: ValueId) -> &Histogram {
+        &self.histograms[value.0]
+    }
+
+    /// What the windows of a convolution or linear layer saw, by the value it makes.
+    #[must_use]
+    pub fn patches(&self, output: ValueId) -> Option<&Patches> {
+        self.patches.get(&output)
     }
 
     /// Whether the statistics are those of this graph's values.
     pub(crate) fn fits(&self, graph: &Graph) -> bool {
-        self.statistics.len() == graph.values().len()
+        self.histograms.len() == graph.values().len()
     }
 
     /// The i8 range of a value by the chosen method.
     #[must_use]
     pub fn range(&self, value: ValueId) -> Range {
-        choose(&self.statistics[value.0].histogram, self.method)
+        choose(&self.histograms[value.0], self.method)
     }
 
     fn check(&self, graph: &Graph) -> Result<()> {
-        for (value, s) in graph.values().iter().zip(&self.statistics) {
-            let bad = s.histogram.non_finite();
+        for (value, s) in graph.values().iter().zip(&self.histograms) {
+            let bad = s.non_finite();
             if bad > 0 {
                 return Err(Error::graph(
                     &value.name,
@@ -136,9 +192,8 @@ mod tests {
         let (one, five) = (run(1), run(5));
         assert_eq!(one.images, 23);
         for v in 0..g.values().len() {
-            let (a, b) = (one.statistics(ValueId(v)), five.statistics(ValueId(v)));
-            assert_eq!(a.histogram.points(), b.histogram.points());
-            assert_eq!(a.channels.mean(), b.channels.mean());
+            let (a, b) = (one.histogram(ValueId(v)), five.histogram(ValueId(v)));
+            assert_eq!(a.points(), b.points());
             assert_eq!(one.range(ValueId(v)), five.range(ValueId(v)));
         }
         assert_eq!(one.range(g.outputs[0].value).lo, 0.0);

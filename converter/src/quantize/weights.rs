@@ -1,13 +1,28 @@
 //! Weights: i8, symmetric, one scale per output channel, values in -127..=127.
 
+use rayon::prelude::*;
+
+use super::patches::Patches;
+use super::rounding;
+
 /// How the scale of a channel is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightMethod {
     /// The largest weight becomes 127.
     AbsMax,
-    /// The scale with the smallest squared error, each weight counting with the mean square of its input channel.
+    /// The scale with the smallest squared error, each weight counting with the variance of its input.
     #[default]
     Mse,
+}
+
+/// How weights become multiples of their scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// Each to the nearest.
+    Nearest,
+    /// Against each other, see [`super::rounding`].
+    #[default]
+    Adaptive,
 }
 
 /// Quantised weights of one layer.
@@ -28,42 +43,57 @@ impl QuantizedWeights {
     }
 }
 
-/// Quantises `rows` output channels of finite weights.
+/// Quantises the output channels of a layer, one per row of finite weights.
 ///
-/// `importance` weighs the error of each column (it is a matrix like `weights`); `least` is the smallest scale that
-/// each row may have (see [`super::bias`]), greater than zero.
+/// `patches` says what the layer's windows saw; without it all columns count the same. `least` is the smallest scale
+/// that each row may have (see [`super::bias`]), greater than zero.
 #[must_use]
 pub fn quantize(
     weights: &[f32],
-    importance: &[f32],
+    patches: Option<&Patches>,
     least: &[f32],
     method: WeightMethod,
+    rounding: Rounding,
 ) -> QuantizedWeights {
-    let columns = weights.len() / least.len().max(1);
-    let mut result = QuantizedWeights {
-        values: Vec::with_capacity(weights.len()),
-        scales: Vec::with_capacity(least.len()),
+    let rows = least.len().max(1);
+    let columns = weights.len() / rows;
+    let groups = patches.map_or(1, Patches::groups);
+    let importance: Vec<Vec<f64>> = (0..groups)
+        .map(|g| patches.map_or_else(|| vec![1.0; columns], |p| importance(&p.variance(g))))
+        .collect();
+    let scales: Vec<f32> = least
+        .par_iter()
+        .enumerate()
+        .map(|(row, &least)| {
+            let w = &weights[row * columns..(row + 1) * columns];
+            let full = w.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0;
+            let scale = match method {
+                WeightMethod::AbsMax => full,
+                WeightMethod::Mse => best_scale(w, &importance[row * groups / rows], full),
+            };
+            scale.max(least)
+        })
+        .collect();
+    let values = match (patches, rounding) {
+        (Some(patches), Rounding::Adaptive) => rounding::round(weights, &scales, patches),
+        _ => {
+            weights.iter().enumerate().map(|(i, &x)| round(x, scales[i / columns]) as i8).collect()
+        }
     };
-    for (row, &least) in least.iter().enumerate() {
-        let at = row * columns..(row + 1) * columns;
-        let (w, importance) = (&weights[at.clone()], &importance[at]);
-        let full = w.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0;
-        let scale = match method {
-            WeightMethod::AbsMax => full,
-            WeightMethod::Mse => best_scale(w, importance, full),
-        };
-        let scale = scale.max(least);
-        result.values.extend(w.iter().map(|&x| round(x, scale) as i8));
-        result.scales.push(scale);
-    }
-    result
+    QuantizedWeights { values, scales }
+}
+
+/// Variances with a floor: an input that was never alive still counts a little, so that its weights do not grow wild.
+fn importance(variance: &[f64]) -> Vec<f64> {
+    let floor = variance.iter().sum::<f64>() / variance.len().max(1) as f64 * 1e-3 + 1e-30;
+    variance.iter().map(|v| v + floor).collect()
 }
 
 fn round(x: f32, scale: f32) -> f32 {
     (x / scale).round_ties_even().clamp(-127.0, 127.0)
 }
 
-fn best_scale(w: &[f32], importance: &[f32], full: f32) -> f32 {
+fn best_scale(w: &[f32], importance: &[f64], full: f32) -> f32 {
     if full <= 0.0 {
         return full;
     }
@@ -72,7 +102,7 @@ fn best_scale(w: &[f32], importance: &[f32], full: f32) -> f32 {
             .zip(importance)
             .map(|(&x, &n)| {
                 let d = f64::from(x - round(x, scale) * scale);
-                d * d * f64::from(n)
+                d * d * n
             })
             .sum()
     };
@@ -91,7 +121,7 @@ mod tests {
     #[test]
     fn values_stay_in_range_and_rows_have_their_own_scale() {
         let w = [1.0, -1.0, 0.5, 100.0, -50.0, 0.0];
-        let q = quantize(&w, &[1.0; 6], &[1e-9; 2], WeightMethod::AbsMax);
+        let q = quantize(&w, None, &[1e-9; 2], WeightMethod::AbsMax, Rounding::Nearest);
         assert_eq!(q.values, vec![127, -127, 64, 127, -64, 0]);
         assert_eq!(q.scales, vec![1.0 / 127.0, 100.0 / 127.0]);
     }
@@ -105,15 +135,15 @@ mod tests {
                 .map(|(r, i)| (f64::from(w[r * 100 + i]) - q.dequantize(r, i)).powi(2))
                 .sum()
         };
-        let plain = quantize(&w, &[1.0; 300], &[1e-9; 3], WeightMethod::AbsMax);
-        let best = quantize(&w, &[1.0; 300], &[1e-9; 3], WeightMethod::Mse);
+        let plain = quantize(&w, None, &[1e-9; 3], WeightMethod::AbsMax, Rounding::Nearest);
+        let best = quantize(&w, None, &[1e-9; 3], WeightMethod::Mse, Rounding::Nearest);
         assert!(error(&best) <= error(&plain));
         assert!(best.values.iter().all(|&q| q != -128));
     }
 
     #[test]
     fn dead_rows_take_the_least_scale() {
-        let q = quantize(&[0.0, 0.0], &[1.0; 2], &[0.25], WeightMethod::Mse);
+        let q = quantize(&[0.0, 0.0], None, &[0.25], WeightMethod::Mse, Rounding::Nearest);
         assert_eq!((q.values, q.scales), (vec![0, 0], vec![0.25]));
     }
 }
