@@ -2,6 +2,7 @@
 
 pub mod float_reference;
 pub mod models;
+pub mod pink;
 pub mod random;
 pub mod reference_int;
 pub mod zoo;

@@ -3,7 +3,7 @@
 //! [`calibrate`] streams images through the float executor; [`range::choose`] turns a histogram into the interval an i8
 //! tensor covers; [`weights`] and [`bias`] quantise the constants of one layer, [`bias_correction`] shifts biases against
 //! the mean error that rounding the weights leaves. What is quantised together, and where i16 is used, is decided in
-//! [`crate::lower`]. [`sqnr`] compares a finished model with the float network, layer by layer.
+//! [`crate::lower`]. How well a finished model follows the float network is measured in [`crate::evaluate`].
 
 pub mod bias;
 pub mod bias_correction;
@@ -13,7 +13,6 @@ mod params;
 mod patches;
 pub mod range;
 pub mod rounding;
-mod sqnr;
 pub mod weights;
 
 pub use calibration::{Calibration, Options, calibrate};
@@ -21,5 +20,4 @@ pub use histogram::Histogram;
 pub use params::QParams;
 pub use patches::{Block, Patches};
 pub use range::{Method, Range};
-pub use sqnr::{LayerSqnr, sqnr};
 pub use weights::{Rounding, WeightMethod};

@@ -138,11 +138,11 @@ mod tests {
         // Inputs that are nearly the same: the sum of the weights is what counts.
         let n = 16;
         let c = Array2::from_shape_fn((n, n), |(i, j)| if i == j { 1.01 } else { 1.0 });
-        let w: Vec<f64> = (0..n).map(|i| 0.3 + 0.013 * i as f64).collect();
+        let w: Vec<f64> = (0..n).map(|i| 0.3 + 0.017 * (i % 3) as f64).collect();
         let q = round_row(&w, 0.1, &c, &cholesky(&c));
         let error: f64 = w.iter().zip(&q).map(|(w, q)| w - 0.1 * q).sum();
         let plain: f64 = w.iter().map(|w| w - 0.1 * (w / 0.1).round()).sum();
-        assert!(error.abs() <= 0.051 && error.abs() < plain.abs(), "{error} {plain}");
+        assert!(error.abs() <= 0.051 && plain.abs() > 0.2, "{error} {plain}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Fusion, checked on the operators of the finished model.
 
+mod numbers;
+
 use kenar::Model;
 use kenar::desc::{Conv2d, DType, OpKind, TensorId};
 use ndarray::{Array, ArrayD, IxDyn};
