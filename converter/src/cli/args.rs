@@ -28,7 +28,7 @@ pub struct SourceArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Images")]
 pub struct PreprocessArgs {
-    /// Normalisation [default: cifar10 for CIFAR-10 files, unit for float batches, else imagenet]
+    /// Normalisation [default: what is usual for the architecture, else for the images]
     #[arg(long, value_enum, conflicts_with_all = ["mean", "std"])]
     pub preset: Option<Preset>,
     /// Mean of red, green, blue, in units of pixel / 255

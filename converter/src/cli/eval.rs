@@ -187,9 +187,12 @@ impl Report {
         let mut out = format!("{}\n\n", self.data);
         if let Some(agreement) = e.agreement {
             let count = |rate: f64| format!("{} of {}", (rate * e.n as f64).round(), e.n);
-            let mut top = table(&["", "top-1", ""], &["top-1"]);
-            let rows =
-                [("float", e.float_top1), ("int8", e.int8_top1), ("agreement", Some(agreement))];
+            let mut top = table(&["", "share", "images"], &["share"]);
+            let rows = [
+                ("float top-1", e.float_top1),
+                ("int8 top-1", e.int8_top1),
+                ("agreement", Some(agreement)),
+            ];
             for (name, rate) in rows {
                 if let Some(rate) = rate {
                     top.add_row([name.to_owned(), percent(rate), count(rate)]);

@@ -1,7 +1,7 @@
 //! Output files: whole or not at all.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -10,17 +10,20 @@ use crate::error::{Error, Result};
 /// A file that appears under its name only when it is complete: written beside it under a temporary name, which
 /// is removed again when anything fails.
 pub struct Output {
-    temporary: NamedTempFile,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    folder: PathBuf,
+    /// Not a file (`/dev/null`, a pipe): written as it is, never replaced.
+    is_device: bool,
 }
 
 impl Output {
     /// Checks early that `path` can be written and is none of `sources`, so that no long work is lost.
     ///
     /// # Errors
-    /// [`Error::Input`] when the file is one of the sources or a folder, [`Error::Io`] when its folder does not
-    /// exist or takes no files.
+    /// [`Error::Input`] when the file is one of the sources or a folder, or has no folder to be in; [`Error::Io`]
+    /// when that takes no files.
     pub fn create(path: &Path, sources: &[&Path]) -> Result<Self> {
+        let mut is_device = false;
         if let Ok(existing) = path.canonicalize() {
             if let Some(source) =
                 sources.iter().find(|s| s.canonicalize().is_ok_and(|s| s == existing))
@@ -37,10 +40,11 @@ impl Output {
                     path.display()
                 )));
             }
+            is_device = !existing.is_file();
         }
         let folder = match path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
+            Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+            _ => PathBuf::from("."),
         };
         if !folder.is_dir() {
             return Err(Error::Input(format!(
@@ -49,25 +53,39 @@ impl Output {
                 folder.display()
             )));
         }
+        let output = Self { path: path.to_owned(), folder, is_device };
+        if !is_device {
+            // Gone at once: the file itself is made when there is something to write, so that an interrupted
+            // program leaves nothing either.
+            drop(output.temporary()?);
+        }
+        Ok(output)
+    }
+
+    fn temporary(&self) -> Result<NamedTempFile> {
         let mut builder = Builder::new();
         builder.prefix(".kenar-");
         // Temporary files are private by default; an output is an ordinary file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder).map_err(|e| {
-            // The system's words without the temporary name.
-            Error::io(path, std::io::Error::from(e.kind()))
-        })?;
-        Ok(Self { temporary, path: path.to_owned() })
+        // The system's words without the temporary name.
+        builder
+            .tempfile_in(&self.folder)
+            .map_err(|e| Error::io(&self.path, std::io::Error::from(e.kind())))
     }
 
     /// Writes the content and gives the file its name.
     ///
     /// # Errors
     /// [`Error::Io`]; nothing is left behind.
-    pub fn write(mut self, bytes: &[u8]) -> Result<()> {
-        self.temporary.write_all(bytes).map_err(|e| Error::io(&self.path, e))?;
-        self.temporary.persist(&self.path).map_err(|e| Error::io(&self.path, e.error))?;
+    pub fn write(self, bytes: &[u8]) -> Result<()> {
+        let io = |e| Error::io(&self.path, e);
+        if self.is_device {
+            return std::fs::write(&self.path, bytes).map_err(io);
+        }
+        let mut temporary = self.temporary()?;
+        temporary.write_all(bytes).map_err(io)?;
+        temporary.persist(&self.path).map_err(|e| io(e.error))?;
         Ok(())
     }
 }
@@ -89,11 +107,20 @@ mod tests {
     fn nothing_is_left_unless_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.kenar");
-        drop(Output::create(&path, &[]).unwrap());
+        let output = Output::create(&path, &[]).unwrap();
         assert!(names(dir.path()).is_empty());
-        Output::create(&path, &[]).unwrap().write(b"abc").unwrap();
+        output.write(b"abc").unwrap();
         assert_eq!(names(dir.path()), ["m.kenar"]);
         assert_eq!(std::fs::read(&path).unwrap(), b"abc");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn devices_are_written_to_and_never_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let null = Path::new("/dev/null");
+        Output::create(null, &[]).unwrap().write(b"abc").unwrap();
+        assert!(std::fs::metadata(null).unwrap().file_type().is_char_device());
     }
 
     #[test]

@@ -168,6 +168,7 @@ impl Run {
             bar.inc(1);
         }
         bar.finish_and_clear();
+        debug_assert!(data.len() != 1 || runner.hash().is_ok_and(|h| h == hash.0));
         results.hash = hash.0;
         Ok(results)
     }

@@ -9,6 +9,7 @@ pub use model::{dtype, op_name};
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::args::{JsonArgs, SourceArgs};
 use super::console::Console;
@@ -24,8 +25,8 @@ use crate::pipeline::{self, SourceOptions};
 pub struct Inspect {
     /// Checkpoint, ONNX file or model file
     source: PathBuf,
-    /// Print the architecture recognised in a checkpoint; with a value: read the source as that architecture
-    #[arg(long, value_name = "NAME|FILE.toml", num_args = 0..=1, default_missing_value = "")]
+    /// Print the architecture recognised in a checkpoint; with `=NAME` or `=FILE.toml`: read the source as that
+    #[arg(long, value_name = "NAME|FILE.toml", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     arch: Option<String>,
     #[command(flatten)]
     options: InspectSource,
@@ -72,6 +73,9 @@ impl Inspect {
                     self.source.display()
                 ))
             })?;
+            if self.json.json {
+                return console.json(&json!({ "arch": arch, "toml": arch.to_toml() }));
+            }
             return console.print(&arch.to_toml());
         }
         let needs = if self.options.quick { None } else { Some(pipeline::estimate(&loaded)) };
