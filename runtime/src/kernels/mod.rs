@@ -2,7 +2,7 @@
 //!
 //! Every kernel gives the bytes that the scalar definition gives, in the platform's storage form: an i8 value `q` is
 //! the byte `q ^ act_xor`. A packed operator is made once per model and platform; running it never allocates.
-//! Tests live in [`crate::testing`] and run every kernel of [`KERNELS`] on every platform.
+//! Tests live in `crate::testing` and run every kernel of [`KERNELS`] on every platform.
 #![forbid(unsafe_code)]
 
 mod conv;
