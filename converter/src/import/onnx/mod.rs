@@ -21,6 +21,8 @@ mod proto;
 mod shapes;
 mod sign;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
