@@ -2,7 +2,8 @@
 
 use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
-use super::segment::{Line, MAX_PIXELS, Segment, Sums, finish, segments};
+use super::geometry::Geometry;
+use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
 use crate::isa::{Isa, Kernel};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -18,7 +19,17 @@ pub(super) struct Weights {
 
 /// Whether the kernel takes this convolution.
 pub(super) fn fits(body: &Body, groups: usize) -> bool {
-    body.depth == 1 && body.channels_out == groups && groups > 1
+    let rows = body.geometry.size[0];
+    body.depth == 1
+        && body.channels_out == groups
+        && groups > 1
+        && rows * columns(&body.geometry, TILE) <= MAX_PATCH
+}
+
+/// Input columns that a tile of `pixels` output pixels reads.
+#[inline(always)]
+fn columns(g: &Geometry, pixels: usize) -> usize {
+    (pixels - 1) * g.stride[1] + (g.size[1] - 1) * g.dilation[1] + 1
 }
 
 impl Weights {
@@ -47,10 +58,19 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
+    let mut edge = [[0; 16]; MAX_PATCH];
     for segment in segments(&body.geometry, range) {
         for (block, w) in weights.packed.chunks_exact(weights.block).enumerate() {
             let channel = block * I::LANES;
-            let row = Row { body, input, segment, channel, weights: w, sums: &mut sums.0 };
+            let row = Row {
+                body,
+                input,
+                segment,
+                channel,
+                weights: w,
+                edge: &mut edge,
+                sums: &mut sums.0,
+            };
             if segment.width < TILE {
                 isa.enter(Tiled::<1>(row));
             } else {
@@ -68,6 +88,7 @@ struct Row<'a> {
     segment: Segment,
     channel: usize,
     weights: &'a [i32],
+    edge: &'a mut Edge,
     sums: &'a mut [i32],
 }
 
@@ -78,31 +99,26 @@ impl<const P: usize> Kernel for Tiled<'_, P> {
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Row { body, input, segment, channel, weights, sums } = self.0;
+        let Row { body, input, segment, channel, weights, edge, sums } = self.0;
         let g = &body.geometry;
-        let outside = [body.zero; 16];
+        let columns = columns(g, P);
+        let (step, dilation) = (g.stride[1], g.dilation[1]);
         let bias = isa.load_i32(&body.bias[channel..]);
         let mut at = 0;
         while at < segment.width {
             // The last tile moves back to stay inside the segment and computes some pixels again.
             let tile = at.min(segment.width - P);
+            let place = (segment.y, segment.x + tile);
+            let patch = Patch::new(body, input, place, columns, channel, edge);
+            let (tap, pixel) = (dilation * patch.column_step, step * patch.column_step);
             let mut acc = [bias; P];
             for (ky, w) in weights.chunks_exact(g.size[1] * I::LANES).enumerate() {
-                let line = Line::new(g, input, &outside, (segment.y, ky), channel);
+                let row = patch.row(ky);
                 for (kx, w) in w.chunks_exact(I::LANES).enumerate() {
                     let w = isa.load_i32(w);
-                    let left = ((segment.x + tile) * g.stride[1] + kx * g.dilation[1])
-                        .wrapping_sub(g.padding[1]);
-                    if let Some(columns) = line.between(left, (P - 1) * g.stride[1] + 1) {
-                        let step = g.stride[1] * g.pixel_stride;
-                        for (p, a) in acc.iter_mut().enumerate() {
-                            *a = isa.mul_add(*a, isa.load_i8(&columns[p * step..]), w);
-                        }
-                    } else {
-                        for (p, a) in acc.iter_mut().enumerate() {
-                            let x = line.column(left.wrapping_add(p * g.stride[1]));
-                            *a = isa.mul_add(*a, isa.load_i8(x), w);
-                        }
+                    let x = &row[kx * tap..];
+                    for (p, a) in acc.iter_mut().enumerate() {
+                        *a = isa.mul_add(*a, isa.load_i8(&x[p * pixel..]), w);
                     }
                 }
             }

@@ -7,7 +7,7 @@
 use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
 use super::pack::{Packed, panel, panel_bytes};
-use super::segment::{Line, MAX_PIXELS, Segment, Sums, finish, segments};
+use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
 use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
@@ -31,7 +31,7 @@ pub(super) fn fits(body: &Body, groups: usize) -> bool {
         && g.size[1] == COLUMNS
         && g.dilation[1] == 1
         && g.stride[1] <= 2
-        && g.padding[1] <= COLUMNS
+        && g.size[0] * (7 * g.stride[1] + COLUMNS) <= MAX_PATCH
 }
 
 impl Weights {
@@ -71,13 +71,22 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
+    let mut edge = [[0; 16]; MAX_PATCH];
     for segment in segments(&body.geometry, range) {
         for (block, w) in weights.packed.chunks_exact(weights.block_bytes).enumerate() {
             let channel = block * I::LANES;
             row(
                 isa,
                 weights.tile,
-                Row { body, input, segment, channel, weights: w, sums: &mut sums.0 },
+                Row {
+                    body,
+                    input,
+                    segment,
+                    channel,
+                    weights: w,
+                    edge: &mut edge,
+                    sums: &mut sums.0,
+                },
             );
             finish(isa, body, &sums, segment, channel, &mut live);
         }
@@ -91,6 +100,7 @@ struct Row<'a> {
     segment: Segment,
     channel: usize,
     weights: &'a [i8],
+    edge: &'a mut Edge,
     sums: &'a mut [i32],
 }
 
@@ -122,9 +132,7 @@ impl<const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Row { body, input, segment, channel, weights, sums } = self.0;
-        let g = &body.geometry;
-        let outside = [body.zero; 16];
+        let Row { body, input, segment, channel, weights, edge, sums } = self.0;
         // With fewer channels in a group than lanes, a block covers several groups.
         let first = if CPG >= I::LANES { channel / CPG * CPG } else { channel };
         let bias = isa.load_i32(&body.bias[channel..]);
@@ -132,16 +140,14 @@ impl<const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
         while at < segment.width {
             // The last tile moves back to stay inside the segment and computes some pixels again.
             let tile = at.min(segment.width - P);
+            let place = (segment.y, segment.x + tile);
+            let patch = Patch::new(body, input, place, COLS, first, edge);
             let mut acc = [bias; P];
-            let left = ((segment.x + tile) * S).wrapping_sub(g.padding[1]);
-            let inside = left < g.input[1] && left + COLS <= g.input[1];
             for (ky, w) in weights.chunks_exact(CPG * COLUMNS * I::LANES).enumerate() {
-                let line = Line::new(g, input, &outside, (segment.y, ky), first);
-                let columns: [&[u8; 16]; COLS] = if inside && line.is_inside() {
-                    line.columns(left)
-                } else {
-                    core::array::from_fn(|c| line.column(left.wrapping_add(c)))
-                };
+                let row = patch.row(ky);
+                let columns: [&[u8; 16]; COLS] = core::array::from_fn(|c| {
+                    row[c * patch.column_step..].first_chunk().expect("slack follows a tensor")
+                });
                 let quad = COLUMNS * 4 * I::LANES;
                 taps::<I, CPG, 0, S, P, COLS>(isa, &mut acc, &columns, &w[..quad]);
                 if CPG >= 8 {

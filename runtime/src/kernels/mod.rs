@@ -5,28 +5,51 @@
 //! Tests live in `crate::testing` and run every kernel of [`KERNELS`] on every platform.
 #![forbid(unsafe_code)]
 
+mod concat;
 mod conv;
 mod depthwise;
+mod elementwise;
 mod epilogue;
 mod gemm;
 mod geometry;
 mod grouped;
 mod indirect;
+mod moves;
 mod op;
 mod pack;
 #[cfg(feature = "std")]
 mod peak;
+mod pool;
 mod segment;
 
+pub use concat::PackedConcat;
 pub use conv::PackedConv;
+pub use elementwise::PackedElementwise;
+pub use moves::{PackedCopy, PackedResize, PackedTable};
 pub use op::PackedOp;
+pub use pool::PackedPool;
 
 use crate::Model;
 use crate::desc::{Span, TensorDesc, TensorId};
 use core::ops::Range;
 
 /// The kernels, by the names that packed operators report.
-pub const KERNELS: &[&str] = &["pointwise", "indirect", "gathered", "grouped", "depthwise"];
+pub const KERNELS: &[&str] = &[
+    "pointwise",
+    "indirect",
+    "gathered",
+    "grouped",
+    "depthwise",
+    "add",
+    "mul",
+    "affine",
+    "max_pool",
+    "average_pool",
+    "concat",
+    "copy",
+    "resize",
+    "table",
+];
 
 /// Where packers find tensors and constants: a verified model.
 pub trait Lookup {

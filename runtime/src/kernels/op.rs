@@ -1,6 +1,9 @@
 //! Operators of a model, packed.
 
-use super::{Io, PackedConv};
+use super::{
+    Io, PackedConcat, PackedConv, PackedCopy, PackedElementwise, PackedPool, PackedResize,
+    PackedTable,
+};
 use crate::Model;
 use crate::arena::Lease;
 use crate::desc::{Op, OpKind};
@@ -11,23 +14,50 @@ use crate::ops::Units;
 pub enum PackedOp {
     /// Convolution or linear layer.
     Conv(PackedConv),
+    /// Sum, product, affine map.
+    Elementwise(PackedElementwise),
+    /// Pooling.
+    Pool(PackedPool),
+    /// Concatenation.
+    Concat(PackedConcat),
+    /// Slice, subsampling, padding.
+    Copy(PackedCopy),
+    /// Resize.
+    Resize(PackedResize),
+    /// Look-up.
+    Table(PackedTable),
 }
 
 impl PackedOp {
     /// Prepares an operator for `platform`; none if there is no kernel, so that the scalar definition serves.
     #[must_use]
     pub fn pack(platform: Platform, op: &Op, model: &Model<'_>) -> Option<Self> {
-        match &op.kind {
-            OpKind::Conv2d(conv) => Some(Self::Conv(PackedConv::pack(platform, conv, model))),
-            _ => None,
-        }
+        Some(match &op.kind {
+            OpKind::Conv2d(conv) => Self::Conv(PackedConv::pack(platform, conv, model)),
+            OpKind::Add { .. } | OpKind::Mul { .. } | OpKind::Affine { .. } => {
+                Self::Elementwise(PackedElementwise::pack(platform, &op.kind, model)?)
+            }
+            OpKind::Pool(pool) => Self::Pool(PackedPool::pack(platform, pool, model)?),
+            OpKind::Resize(resize) => Self::Resize(PackedResize::pack(resize, model)),
+            OpKind::Table(table) => Self::Table(PackedTable::pack(platform, table, model)),
+            OpKind::Copy(copy) => Self::Copy(PackedCopy::pack(platform, copy, model)),
+            OpKind::Concat { inputs, multipliers, output } => {
+                Self::Concat(PackedConcat::pack(platform, *inputs, *multipliers, *output, model))
+            }
+        })
     }
 
-    /// The kernel's name.
+    /// The kernel's name, one of [`super::KERNELS`].
     #[must_use]
     pub fn kernel(&self) -> &'static str {
         match self {
             Self::Conv(conv) => conv.kernel(),
+            Self::Elementwise(op) => op.kernel(),
+            Self::Pool(pool) => pool.kernel(),
+            Self::Concat(_) => "concat",
+            Self::Copy(_) => "copy",
+            Self::Resize(_) => "resize",
+            Self::Table(_) => "table",
         }
     }
 
@@ -36,17 +66,27 @@ impl PackedOp {
     pub fn units(&self) -> Units {
         match self {
             Self::Conv(conv) => conv.units(),
+            _ => Units::Pixels,
         }
     }
 
     /// Computes the leased part of the operator that this was packed from.
     pub fn run(&self, op: &Op, model: &Model<'_>, lease: Lease<'_>) {
+        if let Self::Concat(concat) = self {
+            return concat.run(lease);
+        }
         let Lease { inputs, outputs: [store, second], units: range } = lease;
         let [input, gate, residual] =
             op.kind.reads().map(|id| id.map(|id| inputs.get(&model.tensor(id))));
         let io = Io { input: input.unwrap_or_default(), gate, residual, store, second, range };
         match self {
             Self::Conv(conv) => conv.run(io),
+            Self::Elementwise(op) => op.run(io),
+            Self::Pool(pool) => pool.run(io),
+            Self::Copy(copy) => copy.run(io),
+            Self::Resize(resize) => resize.run(io),
+            Self::Table(table) => table.run(io),
+            Self::Concat(_) => {}
         }
     }
 }

@@ -33,61 +33,81 @@ pub(super) fn segments(g: &Geometry, pixels: Range<usize>) -> impl Iterator<Item
     })
 }
 
-/// One row of the input map, or a row of zero points.
+/// Window rows times columns that a tile may read.
+pub(super) const MAX_PATCH: usize = 512;
+
+/// Room for a patch at the edge of the map.
+pub(super) type Edge = [[u8; 16]; MAX_PATCH];
+
+/// The input that a tile reads, 16 channels wide.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
-    bytes: &'a [u8],
-    outside: &'a [u8; 16],
-    width: usize,
-    pixel_stride: usize,
+pub(super) struct Patch<'a> {
+    pub bytes: &'a [u8],
+    /// Bytes from one window row to the next.
+    pub row_step: usize,
+    /// Bytes from one input column to the next.
+    pub column_step: usize,
 }
 
-impl<'a> Line<'a> {
-    /// The input row of tap `ky` of output row `y`; `channel` is the first channel that will be read.
+impl<'a> Patch<'a> {
+    /// The rows of output row `y` and the `columns` columns from that of output column `x` on; `channel` is the first
+    /// channel. Inside the map these are the input's own bytes, at its edge a copy with padding.
     #[inline(always)]
     pub fn new(
-        g: &Geometry,
+        body: &Body,
         input: &'a [u8],
-        outside: &'a [u8; 16],
-        (y, ky): (usize, usize),
+        (y, x): (usize, usize),
+        columns: usize,
         channel: usize,
+        edge: &'a mut Edge,
     ) -> Self {
-        let (bytes, width) = match g.tap(0, y, ky) {
-            Some(y) => (&input[y * g.input[1] * g.pixel_stride + channel..], g.input[1]),
-            None => (&outside[..], 0),
-        };
-        Self { bytes, outside, width, pixel_stride: g.pixel_stride }
+        let g = &body.geometry;
+        let top = (y * g.stride[0]).wrapping_sub(g.padding[0]);
+        let left = (x * g.stride[1]).wrapping_sub(g.padding[1]);
+        let height = (g.size[0] - 1) * g.dilation[0] + 1;
+        // Coordinates above or left of the map have wrapped around to large numbers.
+        if top < g.input[0]
+            && top + height <= g.input[0]
+            && left < g.input[1]
+            && left + columns <= g.input[1]
+        {
+            let line = g.input[1] * g.pixel_stride;
+            let bytes = &input[top * line + left * g.pixel_stride + channel..];
+            return Self { bytes, row_step: g.dilation[0] * line, column_step: g.pixel_stride };
+        }
+        copy_edge(body, input, (y, left), columns, channel, edge);
+        Self { bytes: edge.as_flattened(), row_step: 16 * columns, column_step: 16 }
     }
 
-    /// Whether this is a row of the map.
+    /// The first byte of a row.
     #[inline(always)]
-    pub fn is_inside(&self) -> bool {
-        self.width > 0
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_step..]
     }
+}
 
-    /// The bytes from column `x` on, if that and the `count - 1` columns behind it are inside the map.
-    #[inline(always)]
-    pub fn between(&self, x: usize, count: usize) -> Option<&'a [u8]> {
-        let inside = x < self.width && x + count <= self.width;
-        inside.then(|| &self.bytes[x * self.pixel_stride..])
-    }
-
-    /// 16 bytes of each of the columns from `x` on, all of them inside the map.
-    #[inline(always)]
-    pub fn columns<const N: usize>(&self, x: usize) -> [&'a [u8; 16]; N] {
-        let bytes = &self.bytes[x * self.pixel_stride..];
-        core::array::from_fn(|c| {
-            bytes[c * self.pixel_stride..].first_chunk().expect("slack follows a tensor")
-        })
-    }
-
-    /// 16 bytes of column `x`, where columns left of the map wrap around to large numbers.
-    #[inline(always)]
-    pub fn column(&self, x: usize) -> &'a [u8; 16] {
-        if x < self.width {
-            self.bytes[x * self.pixel_stride..].first_chunk().expect("slack follows a tensor")
-        } else {
-            self.outside
+/// A function of its own: inlined, its address arithmetic crowded the tiles' inner loops.
+#[cold]
+#[inline(never)]
+fn copy_edge(
+    body: &Body,
+    input: &[u8],
+    (y, left): (usize, usize),
+    columns: usize,
+    channel: usize,
+    edge: &mut Edge,
+) {
+    let g = &body.geometry;
+    for (ky, row) in edge.chunks_exact_mut(columns).take(g.size[0]).enumerate() {
+        let line = g.tap(0, y, ky).map(|y| &input[y * g.input[1] * g.pixel_stride + channel..]);
+        for (c, out) in row.iter_mut().enumerate() {
+            let x = left.wrapping_add(c);
+            *out = match line {
+                Some(line) if x < g.input[1] => {
+                    *line[x * g.pixel_stride..].first_chunk().expect("slack follows a tensor")
+                }
+                _ => [body.zero; 16],
+            };
         }
     }
 }
