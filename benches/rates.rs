@@ -1,6 +1,6 @@
 //! A table: every layer's rate as a share of what the core reaches on registers, measured in turns.
 //!
-//! `cargo bench -p kenar-benches --bench rates -- avx512vnni [part of a layer's name]`
+//! `cargo bench -p kenar-benches --bench rates -- avx512vnni [part of a layer's name [runs]]`
 
 use kenar::isa::Platform;
 use kenar_benches::{Case, layers};
@@ -10,6 +10,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let platform =
         args.first().and_then(|name| Platform::by_name(name)).unwrap_or(Platform::detect());
+    let runs: u32 = args.get(2).and_then(|n| n.parse().ok()).unwrap_or(10);
     let filter = args.get(1).map_or("", String::as_str);
     let (mut macs, mut ideal, mut time) = (0.0, 0.0, 0.0);
     println!("{:<24}{:>10}{:>10}{:>8}", platform.name(), "us", "GMAC/s", "peak");
@@ -19,7 +20,7 @@ fn main() {
             let (mut best, mut peak) = (f64::MAX, 0.0);
             for _ in 0..5 {
                 peak = platform.peak_gmacs().max(peak);
-                for _ in 0..10 {
+                for _ in 0..runs {
                     let start = Instant::now();
                     run();
                     best = start.elapsed().as_secs_f64().min(best);

@@ -8,6 +8,7 @@
 
 mod platform;
 mod scalar;
+mod strided;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,6 +25,7 @@ pub use avx512_vnni::Avx512Vnni;
 pub use neon::Neon;
 pub use platform::Platform;
 pub use scalar::Scalar;
+pub(crate) use strided::strided;
 
 /// Work that can run on any instruction set: a struct of its arguments.
 ///

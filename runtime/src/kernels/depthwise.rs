@@ -4,7 +4,7 @@ use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
 use super::geometry::Geometry;
 use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Isa, Kernel, strided};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -116,9 +116,9 @@ impl<const P: usize> Kernel for Tiled<'_, P> {
                 let row = patch.row(ky);
                 for (kx, w) in w.chunks_exact(I::LANES).enumerate() {
                     let w = isa.load_i32(w);
-                    let x = &row[kx * tap..];
-                    for (p, a) in acc.iter_mut().enumerate() {
-                        *a = isa.mul_add(*a, isa.load_i8(&x[p * pixel..]), w);
+                    let pixels = strided::<P>(&row[kx * tap..], pixel);
+                    for (a, x) in acc.iter_mut().zip(pixels) {
+                        *a = isa.mul_add(*a, isa.load_i8(x), w);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
 use super::pack::{Packed, panel, panel_bytes};
 use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
-use crate::isa::{Isa, Kernel};
+use crate::isa::{Isa, Kernel, strided};
 use core::ops::Range;
 
 /// Window columns.
@@ -18,7 +18,7 @@ const COLUMNS: usize = 3;
 pub(super) struct Weights {
     packed: Packed,
     block_bytes: usize,
-    /// Pixels of a tile, 7 or 8, whichever divides the rows better.
+    /// Pixels of a tile: 14, 8 or 7, whichever divides the rows best.
     tile: usize,
 }
 
@@ -56,7 +56,10 @@ impl Weights {
             }
         }
         let width = body.geometry.output[1];
-        let tile = if width.next_multiple_of(7) < width.next_multiple_of(8) { 7 } else { 8 };
+        let stride = body.geometry.stride[1];
+        // Wider tiles keep more sums in flight; with stride 2 their columns do not fit the registers.
+        let sizes = if I::LANES == 16 && stride == 1 { &[14, 8, 7][..] } else { &[8, 7] };
+        let tile = *sizes.iter().min_by_key(|&&p| width.next_multiple_of(p)).unwrap_or(&7);
         Self { packed, block_bytes, tile }
     }
 }
@@ -144,10 +147,7 @@ impl<const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
             let patch = Patch::new(body, input, place, COLS, first, edge);
             let mut acc = [bias; P];
             for (ky, w) in weights.chunks_exact(CPG * COLUMNS * I::LANES).enumerate() {
-                let row = patch.row(ky);
-                let columns: [&[u8; 16]; COLS] = core::array::from_fn(|c| {
-                    row[c * patch.column_step..].first_chunk().expect("slack follows a tensor")
-                });
+                let columns = strided::<COLS>(patch.row(ky), patch.column_step);
                 let quad = COLUMNS * 4 * I::LANES;
                 taps::<I, CPG, 0, S, P, COLS>(isa, &mut acc, &columns, &w[..quad]);
                 if CPG >= 8 {

@@ -98,16 +98,23 @@ fn copy_edge(
     edge: &mut Edge,
 ) {
     let g = &body.geometry;
+    let zero = [body.zero; 16];
+    // Columns that are inside the map; those left of it have wrapped around to large numbers.
+    let start = left.wrapping_neg().min(columns);
+    let start = if left < g.input[1] { 0 } else { start };
+    let end = g.input[1].wrapping_sub(left).min(columns).max(start);
     for (ky, row) in edge.chunks_exact_mut(columns).take(g.size[0]).enumerate() {
-        let line = g.tap(0, y, ky).map(|y| &input[y * g.input[1] * g.pixel_stride + channel..]);
-        for (c, out) in row.iter_mut().enumerate() {
-            let x = left.wrapping_add(c);
-            *out = match line {
-                Some(line) if x < g.input[1] => {
-                    *line[x * g.pixel_stride..].first_chunk().expect("slack follows a tensor")
-                }
-                _ => [body.zero; 16],
-            };
+        let Some(y) = g.tap(0, y, ky).filter(|_| start < end) else {
+            row.fill(zero);
+            continue;
+        };
+        row[..start].fill(zero);
+        row[end..].fill(zero);
+        let from = left.wrapping_add(start);
+        let mut bytes = &input[(y * g.input[1] + from) * g.pixel_stride + channel..];
+        for out in &mut row[start..end] {
+            *out = *bytes.first_chunk().expect("slack follows a tensor");
+            bytes = bytes.get(g.pixel_stride..).unwrap_or_default();
         }
     }
 }
