@@ -87,7 +87,8 @@ mod tests {
     use super::*;
 
     fn pixels(index: usize) -> Pixels {
-        let Content::Pixels(p) = Noise { size: [32, 48], first: 0, count: 9 }.read(index).unwrap().content
+        let Content::Pixels(p) =
+            Noise { size: [32, 48], first: 0, count: 9 }.read(index).unwrap().content
         else {
             panic!("pixels expected")
         };

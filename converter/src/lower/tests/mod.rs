@@ -120,8 +120,12 @@ fn graph_shape(graph: &Graph) -> ArrayD<f32> {
     ArrayD::zeros(IxDyn(graph.shape(graph.input)))
 }
 
+pub(super) fn calibrated_on(graph: &Graph, count: usize) -> Calibration {
+    calibrate(graph, images(graph, count).into_iter().map(Ok), &Options::default(), |_| {}).unwrap()
+}
+
 pub(super) fn calibrated(graph: &Graph) -> Calibration {
-    calibrate(graph, images(graph, 8).into_iter().map(Ok), &Options::default(), |_| {}).unwrap()
+    calibrated_on(graph, 8)
 }
 
 pub(super) fn lowered(graph: &Graph, options: &LowerOptions) -> (Vec<u8>, LowerReport) {
