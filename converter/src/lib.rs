@@ -3,6 +3,8 @@
 //! One direction, one representation per step:
 //! [`import`] and [`arch`] → float [`graph`] → [`fold`] → [`exec`] (the float reference) and
 //! [`quantize`] (ranges) → [`lower`] (integer operators, memory plan) → model file.
+// Maintainers read these pages too, with `--document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 #![forbid(unsafe_code)]
 
 pub mod arch;

@@ -340,10 +340,7 @@ fn shapes_that_do_not_fit_are_named() {
         Model::new().floats("c", &[4, 1, 1, 1], 0.0).node("Add", &["x", "c"], &["y"], vec![]);
     assert_names(&grow.refused(), &["'the_add'", "stretches"]);
     let huge = Model::new().integers("p", &[0, 0, 0, 0, 0, 0, 65_536, 65_536]);
-    assert_names(
-        &huge.node("Pad", &["x", "p"], &["y"], vec![]).refused(),
-        &["'the_pad'", "65544"],
-    );
+    assert_names(&huge.node("Pad", &["x", "p"], &["y"], vec![]).refused(), &["'the_pad'", "65544"]);
     let backwards = Model::new().integers("m", &[-1]).integers("e", &[-9]).integers("a", &[3]);
     let backwards = backwards.node("Slice", &["x", "m", "e", "a", "m"], &["y"], vec![]);
     assert_names(&backwards.refused(), &["'the_slice'", "backwards"]);
