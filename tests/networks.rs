@@ -66,7 +66,8 @@ fn networks() -> Vec<(&'static str, Spec, [usize; 3])> {
         (
             "resnext_8",
             nets::four_stage([1, 2, 1, 1], [64, 128, 256, 512], false, bottleneck_stage(8)),
-            [3, 96, 64],
+            // Maps of 28, 14 and 7 columns, as at 224x224.
+            [3, 112, 112],
         ),
         (
             "four_stage_pre",

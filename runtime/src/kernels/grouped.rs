@@ -18,7 +18,7 @@ const COLUMNS: usize = 3;
 pub(super) struct Weights {
     packed: Packed,
     block_bytes: usize,
-    /// Pixels of a tile: 14, 8 or 7, whichever divides the rows best.
+    /// Pixels of a tile: 8 or 7, whichever divides the rows better.
     tile: usize,
 }
 
@@ -56,10 +56,7 @@ impl Weights {
             }
         }
         let width = body.geometry.output[1];
-        let stride = body.geometry.stride[1];
-        // Wider tiles keep more sums in flight; with stride 2 their columns do not fit the registers.
-        let sizes = if I::LANES == 16 && stride == 1 { &[14, 8, 7][..] } else { &[8, 7] };
-        let tile = *sizes.iter().min_by_key(|&&p| width.next_multiple_of(p)).unwrap_or(&7);
+        let tile = if width.next_multiple_of(8) <= width.next_multiple_of(7) { 8 } else { 7 };
         Self { packed, block_bytes, tile }
     }
 }
