@@ -25,7 +25,7 @@ for crate in converter runtime; do
         mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target" "$fuzz/artifacts/$target"
         log="$fuzz/artifacts/$target.log"
         if ! cargo fuzz run --fuzz-dir "$fuzz" "$target" "${seeds[@]}" -- \
-            "-max_total_time=$seconds" -max_len=65536 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+            "-max_total_time=$seconds" -max_len=65536 -timeout=60 -rss_limit_mb=2048 -detect_leaks=0 -print_final_stats=1 \
             > "$log" 2>&1; then
             tail -n 60 "$log"
             exit 1
