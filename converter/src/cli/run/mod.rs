@@ -1,23 +1,25 @@
 //! `kenar run`: images through a model file or a float network.
 
+mod classes;
+mod results;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kenar::Model;
-use kenar::desc::DType;
-use ndarray::{ArrayD, Axis, concatenate};
-use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
 use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
 use super::console::Console;
 use super::file::Output;
-use super::table::{lines, table};
+use super::table::{lines, shape, table};
 use crate::data::{Dataset, DatasetKind, Preprocess, read_class_names};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
-use crate::integer::{self, Engine, RawOutput};
+use crate::integer::{self, Engine};
 use crate::pipeline::{self, SourceOptions};
+use classes::top5;
+use results::{Hash, Results};
 
 /// Run images through a model file (int8) or through a checkpoint or ONNX file (float)
 #[derive(Args, Debug)]
@@ -58,36 +60,6 @@ pub struct Run {
     json: JsonArgs,
 }
 
-/// All outputs of all images.
-#[derive(Default)]
-struct Results {
-    names: Vec<String>,
-    /// Per output, `[N, ...]`.
-    values: Vec<Vec<ArrayD<f32>>>,
-    /// Per output, per image; only with `--raw`.
-    raw: Vec<Vec<RawOutput>>,
-    /// Per output, `[1, H, W, C]`; only with `--raw`.
-    raw_shapes: Vec<[usize; 4]>,
-    hash: u64,
-    labels: Vec<String>,
-    remark: Option<String>,
-}
-
-/// FNV-1a, as the runtime hashes outputs.
-struct Hash(u64);
-
-impl Hash {
-    fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
 impl Run {
     pub fn run(self, console: &mut Console) -> Result<()> {
         let is_model = pipeline::is_model_file(&self.source)?;
@@ -117,7 +89,7 @@ impl Run {
             .take(self.limit.map_or(usize::MAX, |n| n as usize));
         let results =
             if is_model { self.int8(&data, console)? } else { self.float(&data, console)? };
-        output.write(&self.encode(&results)?)?;
+        output.write(&results.encode()?)?;
         let labels = match &self.labels.labels {
             Some(path) => read_class_names(path)?,
             None => results.labels.clone(),
@@ -203,52 +175,9 @@ impl Run {
         Ok(results)
     }
 
-    /// The output file.
-    fn encode(&self, results: &Results) -> Result<Vec<u8>> {
-        let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-        for (i, name) in results.names.iter().enumerate() {
-            if self.raw {
-                let images = &results.raw[i];
-                let Some(first) = images.first() else { continue };
-                let dtype = match first.dtype {
-                    DType::I8 => Dtype::I8,
-                    DType::I16 => Dtype::I16,
-                };
-                let mut shape = results.raw_shapes[i];
-                shape[0] = images.len();
-                let bytes = images.iter().flat_map(|raw| raw.bytes.iter().copied()).collect();
-                tensors.push((name.clone(), dtype, shape.to_vec(), bytes));
-                let scale = first.scale.to_le_bytes().to_vec();
-                tensors.push((format!("{name}.scale"), Dtype::F32, vec![1], scale));
-                let zero_point = first.zero_point.to_le_bytes().to_vec();
-                tensors.push((format!("{name}.zero_point"), Dtype::I32, vec![1], zero_point));
-            } else {
-                let all = stacked(&results.values[i])?;
-                let bytes = all.iter().flat_map(|v| v.to_le_bytes()).collect();
-                tensors.push((name.clone(), Dtype::F32, all.shape().to_vec(), bytes));
-            }
-        }
-        let bad = |e: safetensors::SafeTensorError| {
-            Error::Input(format!("cannot encode the outputs: {e}"))
-        };
-        let views = tensors
-            .iter()
-            .map(|(name, dtype, shape, bytes)| {
-                Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(bad)?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        safetensors::serialize(views, None).map_err(bad)
-    }
-
     fn document(&self, data: &Dataset, results: &Results, labels: &[String]) -> Value {
-        let shapes: serde_json::Map<String, Value> = results
-            .names
-            .iter()
-            .zip(&results.values)
-            .map(|(name, v)| {
-                (name.clone(), json!(v.first().map(|a| stacked_shape(a.shape(), v.len()))))
-            })
-            .collect();
+        let shapes: serde_json::Map<String, Value> =
+            results.shapes().map(|(name, shape)| (name.to_owned(), json!(shape))).collect();
         json!({
             "source": self.source.display().to_string(),
             "n": data.len(),
@@ -284,11 +213,8 @@ impl Run {
         }
         out.push_str(&format!("wrote {}\n", self.output.display()));
         out.push_str(&format!("  images  {}\n", data.describe()));
-        for (name, v) in results.names.iter().zip(&results.values) {
-            if let Some(first) = v.first() {
-                let shape = super::table::shape(&stacked_shape(first.shape(), v.len()));
-                out.push_str(&format!("  output  {name} {shape}\n"));
-            }
+        for (name, dims) in results.shapes() {
+            out.push_str(&format!("  output  {name} {}\n", shape(&dims)));
         }
         out.push_str(&format!("  hash    {:016x}\n", results.hash));
         if let Some(remark) = &results.remark {
@@ -306,63 +232,4 @@ pub fn model_preprocess(model: &Model, path: &Path) -> Result<Preprocess> {
     integer::preprocess(model).ok_or_else(|| {
         Error::Input(format!("{}: its input is no RGB or BGR image", path.display()))
     })
-}
-
-fn stacked_shape(shape: &[usize], n: usize) -> Vec<usize> {
-    let mut shape = shape.to_vec();
-    if let Some(first) = shape.first_mut() {
-        *first = n;
-    }
-    shape
-}
-
-fn stacked(images: &[ArrayD<f32>]) -> Result<ArrayD<f32>> {
-    let views: Vec<_> = images.iter().map(|image| image.view()).collect();
-    concatenate(Axis(0), &views)
-        .map(|a| a.as_standard_layout().into_owned())
-        .map_err(|e| Error::Input(format!("outputs of different shapes: {e}")))
-}
-
-/// One line of the class table.
-struct Class {
-    class: usize,
-    label: Option<String>,
-    score: f32,
-    probability: f32,
-}
-
-/// The five best classes of a single image, if an output holds class scores.
-fn top5(results: &Results, labels: &[String]) -> Option<Vec<Class>> {
-    let scores = results.values.iter().find_map(|v| match v.as_slice() {
-        [one] if matches!(one.shape(), [1, k] if *k > 1) => {
-            Some(one.iter().copied().collect::<Vec<f32>>())
-        }
-        _ => None,
-    })?;
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = scores.iter().sum();
-    let is_distribution = scores.iter().all(|s| *s >= 0.0) && (sum - 1.0).abs() < 1e-3;
-    let total: f32 = scores.iter().map(|s| (s - largest).exp()).sum();
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    Some(
-        order
-            .into_iter()
-            .take(5)
-            .map(|class| Class {
-                class,
-                label: if labels.len() == scores.len() {
-                    Some(labels[class].clone())
-                } else {
-                    None
-                },
-                score: scores[class],
-                probability: if is_distribution {
-                    scores[class]
-                } else {
-                    (scores[class] - largest).exp() / total
-                },
-            })
-            .collect(),
-    )
 }

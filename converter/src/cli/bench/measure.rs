@@ -1,0 +1,178 @@
+//! Timing a model on one image.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kenar::Model;
+
+use crate::data::{Dataset, Preprocess, Preset, Sample};
+use crate::error::{Error, Result};
+use crate::integer::{self, Engine, Runner};
+
+/// Figures of one thread count.
+pub struct Measured {
+    /// Threads of one run.
+    pub threads: usize,
+    /// Milliseconds of each run, sorted.
+    pub times_ms: Vec<f64>,
+    /// Of the outputs.
+    pub hash: u64,
+    /// Median microseconds of each operator, with `--per-layer`.
+    pub layers_us: Vec<f64>,
+    /// What the kernel family can do with these threads.
+    pub peak_gmacs: f64,
+}
+
+/// The value below which a share of the sorted values lies.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(at.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
+
+impl Measured {
+    /// Milliseconds.
+    pub fn median(&self) -> f64 {
+        quantile(&self.times_ms, 0.5)
+    }
+
+    /// 10^9 multiply-accumulates per second at the median.
+    pub fn gmacs(&self, macs: u64) -> f64 {
+        macs as f64 / self.median() / 1e6
+    }
+}
+
+/// Figures of a short measurement.
+pub struct Quick {
+    pub runs: usize,
+    pub median_ms: f64,
+    pub gmacs_per_s: f64,
+    pub peak_fraction: f64,
+}
+
+/// Half a second of runs.
+pub fn quick(model: &Model, path: &Path, engine: &Engine) -> Result<Quick> {
+    let sample = test_image(model, path)?;
+    let limit = Limit::Time(Duration::from_millis(500));
+    let m = measure(model, &sample, engine, limit, false)?;
+    let gmacs_per_s = m.gmacs(model.macs());
+    Ok(Quick {
+        runs: m.times_ms.len(),
+        median_ms: m.median(),
+        gmacs_per_s,
+        peak_fraction: gmacs_per_s / m.peak_gmacs,
+    })
+}
+
+/// When to stop.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// After so many.
+    Runs(usize),
+    /// After so long, but not before five.
+    Time(Duration),
+}
+
+/// A synthetic image, or synthetic values for a model that takes no images.
+pub fn test_image(model: &Model, path: &Path) -> Result<Sample> {
+    let t = model.tensor(model.input().tensor);
+    let size = [t.height as usize, t.width as usize];
+    if t.channels != 3 {
+        return Err(Error::Input(format!(
+            "{}: takes {} channels; only models of colour images are timed",
+            path.display(),
+            t.channels
+        )));
+    }
+    let preprocess =
+        integer::preprocess(model).unwrap_or_else(|| Preprocess::preset(Preset::Unit, size));
+    let data = Dataset::noise(size, 0, 1);
+    let mut sample = data.samples(&preprocess).next().expect("one image")?;
+    if integer::preprocess(model).is_none() {
+        sample.pixels = None;
+    }
+    Ok(sample)
+}
+
+fn once(runner: &mut Runner, sample: &Sample) -> Result<f64> {
+    runner.set(sample)?;
+    let start = Instant::now();
+    runner.run()?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Warms up, times, and checks that every run gives the same bytes.
+pub fn measure(
+    model: &Model,
+    sample: &Sample,
+    engine: &Engine,
+    limit: Limit,
+    per_layer: bool,
+) -> Result<Measured> {
+    let mut arena = vec![0; model.arena_bytes()];
+    let mut runner = engine.runner(model, &mut arena)?;
+    // Caches, clock and branch predictors settle within a few runs; long runs need fewer.
+    let warm = Instant::now();
+    for i in 0..20 {
+        once(&mut runner, sample)?;
+        if i >= 2 && warm.elapsed() > Duration::from_millis(300) {
+            break;
+        }
+    }
+    let hash = runner.hash()?;
+    let mut times_ms = Vec::new();
+    let start = Instant::now();
+    loop {
+        times_ms.push(once(&mut runner, sample)?);
+        if runner.hash()? != hash {
+            return Err(Error::Input(
+                "two runs of the same image gave different bytes; this is a fault of the runtime, please report it".into(),
+            ));
+        }
+        let done = match limit {
+            Limit::Runs(n) => times_ms.len() >= n,
+            Limit::Time(t) => start.elapsed() >= t && times_ms.len() >= 5,
+        };
+        if done {
+            break;
+        }
+    }
+    let layers_us =
+        if per_layer { layers(model, &mut runner, sample, times_ms.len())? } else { Vec::new() };
+    times_ms.sort_by(f64::total_cmp);
+    let peak_gmacs = engine.peak_gmacs();
+    Ok(Measured { threads: engine.threads, times_ms, hash, layers_us, peak_gmacs })
+}
+
+/// Median microseconds of each operator over some runs of their own, since looking at the clock costs time.
+fn layers(model: &Model, runner: &mut Runner, sample: &Sample, runs: usize) -> Result<Vec<f64>> {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); model.op_count()];
+    for _ in 0..runs.clamp(5, 200) {
+        let mut nanoseconds = vec![0; model.op_count()];
+        runner.set(sample)?;
+        runner.session().run_timed(&mut nanoseconds)?;
+        for (times, ns) in times.iter_mut().zip(nanoseconds) {
+            times.push(ns as f64 / 1e3);
+        }
+    }
+    Ok(times
+        .into_iter()
+        .map(|mut t| {
+            t.sort_by(f64::total_cmp);
+            quantile(&t, 0.5)
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_small_sets() {
+        assert_eq!(quantile(&[1.0], 0.9), 1.0);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), 2.0);
+        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.5), 3.0);
+        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
+        assert_eq!(quantile(&ten, 0.9), 9.0);
+    }
+}
