@@ -185,7 +185,7 @@ impl Case {
         };
         writer.add_op(Op { name, kind: OpKind::Conv2d(conv) });
         let order = ChannelOrder::Features;
-        let spec = InputSpec { order, letterbox: None, mean: [0.0; 3], std: [1.0; 3] };
+        let spec = InputSpec { order, ..InputSpec::features() };
         writer.set_input("x", x, spec).expect("an input");
         writer.add_output("y", y).expect("an output");
         writer.plan_memory().expect("a plan");

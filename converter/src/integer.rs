@@ -6,7 +6,7 @@ use kenar::isa::Platform;
 use kenar::{Model, Options, Output, Session};
 use ndarray::ArrayD;
 
-use crate::data::{ChannelOrder, Fit, Preprocess, Preset, Sample};
+use crate::data::{ChannelOrder, Fit, Letterbox, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
 
 /// Shape of an output, `[1, C, H, W]`; a single pixel is a vector, `[1, C]`.
@@ -32,7 +32,7 @@ pub fn preprocess(model: &Model) -> Option<Preprocess> {
     let tensor = model.tensor(input.tensor);
     let size = [tensor.height as usize, tensor.width as usize];
     let fit = match input.letterbox {
-        Some(level) => Fit::Letterbox(level),
+        Some(level) => Fit::Letterbox(Letterbox { level, placement: input.placement }),
         None => Preset::ALL
             .map(|preset| Preprocess::preset(preset, size))
             .into_iter()

@@ -11,6 +11,7 @@ pub mod arch;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod detect;
 pub mod error;
 pub mod evaluate;
 pub mod exec;

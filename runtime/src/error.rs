@@ -210,8 +210,14 @@ pub enum Error {
         /// Output.
         output: u32,
     },
-    /// The head section is not empty: this version of the format reserves it.
+    /// The head record is malformed: unknown code, counts out of range, or a version of the format without heads.
     HeadSection,
+    /// A level of the head has anchors that are no sizes, or names outputs that do not exist or do not have the shapes
+    /// that the head's counts, the stride and the input's size ask for.
+    HeadLevel {
+        /// Level.
+        level: u32,
+    },
 
     /// The model does not fit the format's 32-bit sizes.
     TooLarge,
@@ -340,7 +346,10 @@ impl Error {
             Self::OutputTensor { output } => {
                 ("an output's tensor does not exist or is never written", At("output", output))
             }
-            Self::HeadSection => ("the head section must be empty", Nowhere),
+            Self::HeadSection => ("the head record is malformed", Nowhere),
+            Self::HeadLevel { level } => {
+                ("a level of the head does not fit the outputs", At("level", level))
+            }
             Self::TooLarge => ("the model is too large for the format", Nowhere),
             Self::PlanRequest => ("impossible request for a memory plan", Nowhere),
             Self::ArenaTooSmall { needed } => ("the arena is too small", Size("bytes", needed)),

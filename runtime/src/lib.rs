@@ -38,6 +38,7 @@ extern crate std;
 #[allow(unsafe_code)]
 pub mod arena;
 pub mod desc;
+pub mod detect;
 pub mod error;
 pub mod format;
 pub mod isa;

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::desc::{List, Op, OpKind, Span, TensorDesc, TensorId};
+use crate::detect::Head;
 use crate::format::{self, F32s, I32s, InputContract, Layout, Provenance, Section};
 
 /// A verified model file. It borrows the bytes, copies nothing, and is cheap to copy itself.
@@ -169,6 +170,12 @@ impl<'m> Model<'m> {
     /// All outputs.
     pub fn outputs(&self) -> impl Iterator<Item = Output<'m>> + '_ {
         (0..self.output_count()).filter_map(|index| self.output(index))
+    }
+
+    /// What the outputs of a detector mean; `None` for other models.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        format::decode_head(self.layout.section(Section::Head))
     }
 
     /// Class names, in the order of the outputs' channels; may be none.

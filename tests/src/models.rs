@@ -6,8 +6,8 @@ use kenar::desc::{
     Affine, Conv2d, Copy, DType, Epilogue, Op, OpKind, Pool, PoolKind, Residual, Resize, Span,
     Store, Table, TensorId, Window,
 };
-use kenar::format::ChannelOrder;
 use kenar::format::write::{InputSpec, ModelWriter};
+use kenar::format::{ChannelOrder, Placement};
 
 /// How large random models get.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +76,13 @@ impl Builder {
         ];
         let dtype = if order == ChannelOrder::Features { self.dtype() } else { DType::I8 };
         let input = self.tensor(shape, dtype)?;
-        let spec =
-            InputSpec { order, letterbox: Some(114), mean: [0.4, 0.5, 0.6], std: [0.2, 0.25, 0.3] };
+        let spec = InputSpec {
+            order,
+            letterbox: Some(114),
+            placement: Placement::Centred,
+            mean: [0.4, 0.5, 0.6],
+            std: [0.2, 0.25, 0.3],
+        };
         let spec = if order == ChannelOrder::Features { InputSpec::features() } else { spec };
         self.writer.set_input("input", input, spec)?;
         while self.writer.ops().len() < self.size.ops {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, builder::PossibleValuesParser};
 
 use super::isa;
-use crate::data::{Fit, Preset};
+use crate::data::{Fit, Letterbox, Preset};
 use crate::error::{Error, Result};
 use crate::pipeline::{Normalize, PreprocessRequest};
 
@@ -40,9 +40,9 @@ pub struct PreprocessArgs {
     /// The network takes blue first
     #[arg(long)]
     pub bgr: bool,
-    /// Scale images until they fit, and fill the rest with this level of grey
+    /// Scale images until they fit, and fill the rest with this level of grey; 114:top-left puts them there
     #[arg(long, value_name = "114", conflicts_with = "stretch")]
-    pub letterbox: Option<u8>,
+    pub letterbox: Option<Letterbox>,
     /// Scale both sides of an image on their own [default: scale and cut out the centre]
     #[arg(long)]
     pub stretch: bool,
@@ -67,7 +67,7 @@ impl PreprocessArgs {
             _ => None,
         };
         let fit = match (self.letterbox, self.stretch) {
-            (Some(level), _) => Some(Fit::Letterbox(level)),
+            (Some(letterbox), _) => Some(Fit::Letterbox(letterbox)),
             (None, true) => Some(Fit::Stretch),
             (None, false) => None,
         };
@@ -148,8 +148,12 @@ mod tests {
             ..PreprocessArgs::default()
         };
         assert!(bytes.request().unwrap_err().to_string().contains("pixel / 255"));
-        let args = PreprocessArgs { letterbox: Some(114), bgr: true, ..PreprocessArgs::default() };
+        let letterbox = "114".parse().ok();
+        let args = PreprocessArgs { letterbox, bgr: true, ..PreprocessArgs::default() };
         let request = args.request().unwrap();
-        assert_eq!((request.bgr, request.fit), (true, Some(Fit::Letterbox(114))));
+        assert_eq!(
+            (request.bgr, request.fit),
+            (true, Some(Fit::Letterbox(Letterbox::centred(114))))
+        );
     }
 }

@@ -146,7 +146,16 @@ fn check_labels(labels: Vec<String>, loaded: &Loaded) -> Result<Vec<String>> {
     let graph = &loaded.folded;
     let outputs: Vec<usize> =
         graph.outputs.iter().filter_map(|o| graph.shape(o.value).get(1).copied()).collect();
-    if loaded.outputs.is_empty() && !outputs.contains(&labels.len()) {
+    if let Some(head) = &loaded.head
+        && head.classes != labels.len()
+    {
+        return Err(Error::Input(format!(
+            "{} class names were given, the network detects {} classes",
+            labels.len(),
+            head.classes
+        )));
+    }
+    if loaded.head.is_none() && loaded.outputs.is_empty() && !outputs.contains(&labels.len()) {
         return Err(Error::Input(format!(
             "{} class names were given, the network's outputs have {outputs:?} channels",
             labels.len()

@@ -11,7 +11,7 @@ use super::console::Console;
 use super::inspect::dtype;
 use super::run::model_preprocess;
 use super::table::{lines, percent, shape, table};
-use crate::data::{Dataset, Fit};
+use crate::data::{Dataset, Fit, Letterbox};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, Pair, evaluate};
 use crate::integer::{Engine, Origin};
@@ -52,7 +52,7 @@ pub struct Eval {
     arch: Option<String>,
     /// Scale images until they fit, and fill the rest with this level of grey
     #[arg(long, value_name = "114", conflicts_with = "stretch")]
-    letterbox: Option<u8>,
+    letterbox: Option<Letterbox>,
     /// Scale both sides of an image on their own
     #[arg(long)]
     stretch: bool,
@@ -79,8 +79,8 @@ impl Eval {
         let file = read_model(&self.model)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.model))?;
         let mut preprocess = model_preprocess(&model, &self.model)?;
-        if let Some(level) = self.letterbox {
-            preprocess.fit = Fit::Letterbox(level);
+        if let Some(letterbox) = self.letterbox {
+            preprocess.fit = Fit::Letterbox(letterbox);
         } else if self.stretch {
             preprocess.fit = Fit::Stretch;
         }

@@ -19,7 +19,7 @@ mod sample;
 pub use dataset::{Dataset, DatasetKind, read_class_names};
 pub use decode::read_image;
 pub use pixels::Pixels;
-pub use preprocess::{ChannelOrder, Fit, Preprocess, Preset};
+pub use preprocess::{ChannelOrder, Fit, Letterbox, Preprocess, Preset};
 pub use sample::{Sample, Samples};
 
 use crate::error::Result;

@@ -2,6 +2,8 @@
 
 use ndarray::ArrayD;
 
+use kenar::format::Placement;
+
 use super::Pixels;
 use crate::error::{Error, Result};
 
@@ -24,8 +26,57 @@ pub enum Fit {
     /// Both sides are scaled on their own.
     #[default]
     Stretch,
-    /// The image is scaled until it just fits, put at the top left, and the rest filled with this level.
-    Letterbox(u8),
+    /// The image is scaled until it just fits, and the rest filled with grey.
+    Letterbox(Letterbox),
+}
+
+/// What fills the rest of a square around an image that keeps its aspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letterbox {
+    /// Grey level of the rest.
+    pub level: u8,
+    /// Where the image is put.
+    pub placement: Placement,
+}
+
+impl Letterbox {
+    /// The image in the middle of this level of grey.
+    #[must_use]
+    pub const fn centred(level: u8) -> Self {
+        Self { level, placement: Placement::Centred }
+    }
+
+    /// The image at the top left, the rest in this level of grey.
+    #[must_use]
+    pub const fn top_left(level: u8) -> Self {
+        Self { level, placement: Placement::TopLeft }
+    }
+}
+
+impl std::fmt::Display for Letterbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.placement {
+            Placement::Centred => write!(f, "{}", self.level),
+            Placement::TopLeft => write!(f, "{}:top-left", self.level),
+        }
+    }
+}
+
+impl std::str::FromStr for Letterbox {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (level, place) = text.split_once(':').unwrap_or((text, "centred"));
+        let placement = match place {
+            "centred" | "centered" => Some(Placement::Centred),
+            "top-left" => Some(Placement::TopLeft),
+            _ => None,
+        };
+        match (level.parse(), placement) {
+            (Ok(level), Some(placement)) => Ok(Self { level, placement }),
+            _ => Err(format!("'{text}': expected a grey level, such as 114, or 114:top-left")),
+        }
+    }
 }
 
 /// Normalisations that many checkpoints share.
@@ -136,12 +187,16 @@ impl Preprocess {
                     (scaled(ratio, image.height).max(h), scaled(ratio, image.width).max(w));
                 image.resized(big_h, big_w).cropped((big_h - h) / 2, (big_w - w) / 2, h, w)
             }
-            Fit::Letterbox(level) => {
+            Fit::Letterbox(Letterbox { level, placement }) => {
                 let ratio = ratio_h.min(ratio_w);
                 let small = image
                     .resized(scaled(ratio, image.height).min(h), scaled(ratio, image.width).min(w));
                 let mut out = Pixels::filled(h, w, level);
-                out.paste(&small, 0, 0);
+                let (top, left) = match placement {
+                    Placement::TopLeft => (0, 0),
+                    Placement::Centred => ((h - small.height) / 2, (w - small.width) / 2),
+                };
+                out.paste(&small, top, left);
                 out
             }
         }
@@ -182,7 +237,7 @@ impl Preprocess {
         let fit = match self.fit {
             Fit::Stretch => "stretch".to_owned(),
             Fit::CenterCrop(share) => format!("centre crop {share}"),
-            Fit::Letterbox(level) => format!("letterbox {level}"),
+            Fit::Letterbox(letterbox) => format!("letterbox {letterbox}"),
         };
         format!(
             "3x{}x{} {order}, mean {}, std {}, {fit}",
@@ -220,7 +275,7 @@ mod tests {
     #[test]
     fn an_image_of_the_right_size_is_untouched_by_every_fit() {
         let image = gradient(5, 9);
-        for fit in [Fit::Stretch, Fit::CenterCrop(0.875), Fit::Letterbox(114)] {
+        for fit in [Fit::Stretch, Fit::CenterCrop(0.875), Fit::Letterbox(Letterbox::centred(114))] {
             let p = Preprocess { fit, ..Preprocess::preset(Preset::Unit, [5, 9]) };
             assert_eq!(p.fit(&image), image);
         }
@@ -228,7 +283,8 @@ mod tests {
 
     #[test]
     fn letterbox_keeps_the_aspect_and_pads_bottom_or_right() {
-        let p = Preprocess { fit: Fit::Letterbox(114), ..Preprocess::preset(Preset::Unit, [8, 8]) };
+        let fit = Fit::Letterbox(Letterbox::top_left(114));
+        let p = Preprocess { fit, ..Preprocess::preset(Preset::Unit, [8, 8]) };
         let wide = p.fit(&Pixels::filled(2, 4, 9));
         assert_eq!(&wide.data[..8 * 3 * 4], &[9; 96]);
         assert_eq!(&wide.data[96..], &[114; 96]);
@@ -247,7 +303,7 @@ mod tests {
 
     #[test]
     fn extreme_aspects_still_give_the_network_size() {
-        for fit in [Fit::Stretch, Fit::CenterCrop(0.875), Fit::Letterbox(0)] {
+        for fit in [Fit::Stretch, Fit::CenterCrop(0.875), Fit::Letterbox(Letterbox::centred(0))] {
             let p = Preprocess { fit, ..Preprocess::preset(Preset::Unit, [6, 10]) };
             for (h, w) in [(1, 1), (1, 500), (500, 1), (7, 11)] {
                 let out = p.fit(&gradient(h, w));

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::checkpoint::{self, Container};
 use super::onnx;
 use crate::arch::{self, ArchFile};
+use crate::detect::RawHead;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -28,6 +29,8 @@ pub struct Source {
     pub kind: &'static str,
     /// The architecture of a checkpoint.
     pub arch: Option<ArchFile>,
+    /// The head of a detector.
+    pub head: Option<RawHead>,
     /// What a user should know about the import, one sentence each.
     pub notes: Vec<String>,
     /// Why the architecture did not take the outputs that were asked for; they may be layers of the graph.
@@ -53,8 +56,9 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
             }
             drop(bytes);
             let imported = onnx::read_with_notes(path, options.input)?;
-            let (graph, notes) = (imported.graph, imported.notes);
-            return Ok(Source { graph, kind: "onnx", arch: None, notes, outputs_refused: None });
+            let onnx::Imported { graph, head, notes } = imported;
+            let (kind, arch, outputs_refused) = ("onnx", None, None);
+            return Ok(Source { graph, kind, arch, head, notes, outputs_refused });
         }
     };
     let weights = checkpoint::from_bytes(&bytes).map_err(|e| e.in_file(path))?;
@@ -70,7 +74,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
     if weights.wrapper.contains("ema") {
         notes.push(format!("the averaged weights under '{}' are used", weights.wrapper));
     }
-    Ok(Source { graph, kind: container.name(), arch: Some(arch), notes, outputs_refused })
+    let (kind, arch, head) = (container.name(), Some(arch), None);
+    Ok(Source { graph, kind, arch, head, notes, outputs_refused })
 }
 
 /// ONNX has no magic number: the name says it, or a protobuf message that starts with an IR version of one byte.

@@ -28,10 +28,11 @@ pub use report::{Guard, LowerReport, OpReport, Written};
 pub use residual::Stream;
 
 use kenar::desc::DType;
-use kenar::format::ChannelOrder as Order;
 use kenar::format::write::InputSpec;
+use kenar::format::{ChannelOrder as Order, Placement};
 
-use crate::data::{ChannelOrder, Fit, Preprocess};
+use crate::data::{ChannelOrder, Fit, Letterbox, Preprocess};
+use crate::detect::HeadSpec;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::quantize::{Calibration, Rounding, WeightMethod};
@@ -51,6 +52,8 @@ pub struct LowerOptions {
     pub bias_correction: bool,
     /// Class names, in the order of the outputs' channels.
     pub labels: Vec<String>,
+    /// What the outputs of a detector mean.
+    pub head: Option<HeadSpec>,
     /// Where the model comes from.
     pub provenance: Provenance,
 }
@@ -64,6 +67,7 @@ impl Default for LowerOptions {
             rounding: Rounding::default(),
             bias_correction: true,
             labels: Vec::new(),
+            head: None,
             provenance: Provenance::default(),
         }
     }
@@ -109,6 +113,10 @@ pub fn lower(
     let mut writer = emitter.writer;
     writer.set_input(&graph.value(graph.input).name, input, input_spec(graph, preprocess)?)?;
     writer.set_labels(&options.labels)?;
+    if let Some(head) = &options.head {
+        let names: Vec<&str> = network.outputs.iter().map(|(name, _)| name.as_str()).collect();
+        writer.set_head(head.record(&names)?);
+    }
     let p = &options.provenance;
     let converter = concat!("kenar ", env!("CARGO_PKG_VERSION"));
     writer.set_provenance(&p.source, &p.source_hash, converter, &p.calibration)?;
@@ -131,15 +139,14 @@ fn input_spec(graph: &Graph, preprocess: Option<&Preprocess>) -> Result<InputSpe
             p.size[0], p.size[1]
         )));
     }
-    let letterbox = match p.fit {
-        Fit::Letterbox(level) => Some(level),
-        Fit::CenterCrop(_) | Fit::Stretch => None,
+    let (letterbox, placement) = match p.fit {
+        Fit::Letterbox(Letterbox { level, placement }) => (Some(level), placement),
+        Fit::CenterCrop(_) | Fit::Stretch => (None, Placement::TopLeft),
     };
     let reversed = |v: [f32; 3]| [v[2], v[1], v[0]];
-    Ok(match p.order {
-        ChannelOrder::Rgb => InputSpec { order: Order::Rgb, letterbox, mean: p.mean, std: p.std },
-        ChannelOrder::Bgr => {
-            InputSpec { order: Order::Bgr, letterbox, mean: reversed(p.mean), std: reversed(p.std) }
-        }
-    })
+    let (order, mean, std) = match p.order {
+        ChannelOrder::Rgb => (Order::Rgb, p.mean, p.std),
+        ChannelOrder::Bgr => (Order::Bgr, reversed(p.mean), reversed(p.std)),
+    };
+    Ok(InputSpec { order, letterbox, placement, mean, std })
 }

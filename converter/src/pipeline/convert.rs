@@ -58,7 +58,8 @@ pub fn convert(
     let lower_options = LowerOptions {
         outputs: loaded.outputs.clone(),
         stream: options.stream,
-        labels: options.labels.clone().unwrap_or_default(),
+        labels: options.labels.clone().unwrap_or_else(|| loaded.labels.clone()),
+        head: loaded.head.clone(),
         provenance: Provenance {
             source: Origin::text(&loaded.graph.family, loaded.graph.parameter_count(), &file_name),
             source_hash: loaded.hash.clone(),

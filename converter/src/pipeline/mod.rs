@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::arch::ArchFile;
+use crate::detect::{HeadSpec, InputHint};
 use crate::error::{Error, Result};
 use crate::fold;
 use crate::graph::Graph;
@@ -50,6 +51,12 @@ pub struct Loaded {
     pub fold_report: fold::Report,
     /// The architecture of a checkpoint.
     pub arch: Option<ArchFile>,
+    /// What the outputs of a detector mean, if all of them are kept.
+    pub head: Option<HeadSpec>,
+    /// Class names, if the source has them; else empty.
+    pub labels: Vec<String>,
+    /// How this kind of detector wants its images.
+    pub hint: Option<InputHint>,
     /// Outputs to be found among the folded graph's values; empty for the graph's own.
     pub outputs: Vec<String>,
     /// What the importer wants known.
@@ -94,6 +101,22 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         lower::resolve_outputs(&folded, &outputs)
             .map_err(|e| source.outputs_refused.unwrap_or(e).in_file(path))?;
     }
+    let mut notes = source.notes;
+    let (mut head, mut labels, mut hint) = (None, Vec::new(), None);
+    if let Some(raw) = source.head {
+        head = raw.separated(&folded);
+        notes.push(match &head {
+            Some(_) => format!("the detection head is {}", raw.kind),
+            None => format!(
+                "the detection head is {}, with mixed outputs: boxes are left to the caller",
+                raw.kind
+            ),
+        });
+        (labels, hint) = (raw.labels, raw.input);
+    }
+    if !outputs.is_empty() {
+        head = head.filter(|head| head.outputs().all(|name| outputs.iter().any(|o| o == name)));
+    }
     Ok(Loaded {
         path: path.to_owned(),
         hash: hash(path)?,
@@ -102,8 +125,11 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         folded,
         fold_report,
         arch: source.arch,
+        head,
+        labels,
+        hint,
         outputs,
-        notes: source.notes,
+        notes,
     })
 }
 

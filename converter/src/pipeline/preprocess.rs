@@ -51,6 +51,16 @@ impl Loaded {
                 fit: Fit::CenterCrop(1.0),
                 ..Preprocess::preset(Preset::Unit, size)
             },
+            None if self.hint.is_some() => {
+                let hint = self.hint.expect("was just seen");
+                Preprocess {
+                    size,
+                    mean: hint.mean,
+                    std: hint.std,
+                    order: hint.order,
+                    fit: hint.fit,
+                }
+            }
             None => {
                 let hinted = hint.and_then(|i| i.preset.as_deref()).and_then(Preset::by_name);
                 let preset = hinted.unwrap_or_else(|| preset_for(data));
@@ -69,7 +79,7 @@ impl Loaded {
         if request.bgr || (request.normalize.is_none() && hint.is_some_and(|i| i.bgr)) {
             preprocess.order = ChannelOrder::Bgr;
         }
-        if let Some(fit) = request.fit {
+        if let Some(fit) = request.fit.or(self.hint.map(|hint| hint.fit)) {
             preprocess.fit = fit;
         }
         preprocess.check()?;

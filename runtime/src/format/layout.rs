@@ -9,7 +9,7 @@ use crate::Error;
 /// Major version that this runtime reads and writes.
 pub const MAJOR: u16 = 1;
 /// Newest minor version that this runtime reads, and the one it writes.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 
 const MAGIC: [u8; 8] = *b"KENAR\r\n\x1A";
 const HEADER_BYTES: usize = 128;

@@ -39,6 +39,16 @@ impl ChannelOrder {
     }
 }
 
+/// Where a letterbox puts the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// At the top left.
+    TopLeft,
+    /// In the middle; of an odd number of rows or columns to fill, the greater part is below or on the right.
+    #[default]
+    Centred,
+}
+
 /// What the model expects at its input.
 ///
 /// A pixel `p` (0..=255) of channel `c` stands for `(p / 255 - mean[c]) / std[c]`. `table` holds its quantised value
@@ -54,6 +64,8 @@ pub struct InputContract {
     pub order: ChannelOrder,
     /// Images of another shape are scaled with their aspect ratio kept, and padded with this value.
     pub letterbox: Option<u8>,
+    /// Where such an image is put; top left without a letterbox.
+    pub placement: Placement,
     /// Per channel of the tensor, of values in 0..=1; zeros for feature maps.
     pub mean: [f32; 3],
     /// Per channel of the tensor, positive; ones for feature maps.
@@ -93,7 +105,12 @@ pub(crate) fn decode_input(record: &[u8]) -> Option<InputContract> {
         NO_LETTERBOX => None,
         value => Some(u8::try_from(value).ok()?),
     };
-    if (13..16).any(|index| word(record, index) != 0) {
+    let placement = match word(record, 13) {
+        0 => Placement::TopLeft,
+        1 if letterbox.is_some() => Placement::Centred,
+        _ => return None,
+    };
+    if (14..16).any(|index| word(record, index) != 0) {
         return None;
     }
     let floats = |at: usize| [at, at + 1, at + 2].map(|index| f32::from_bits(word(record, index)));
@@ -102,6 +119,7 @@ pub(crate) fn decode_input(record: &[u8]) -> Option<InputContract> {
         tensor: TensorId(word(record, 2)),
         order,
         letterbox,
+        placement,
         mean: floats(5),
         std: floats(8),
         table: decode_span(record, 11),
@@ -143,7 +161,11 @@ pub(super) fn encode_input(input: &InputContract) -> [u32; INPUT_BYTES / 4] {
     ]);
     words[5..8].copy_from_slice(&input.mean.map(f32::to_bits));
     words[8..11].copy_from_slice(&input.std.map(f32::to_bits));
-    words[11..13].copy_from_slice(&[input.table.offset, input.table.len]);
+    let placement = match (input.letterbox, input.placement) {
+        (Some(_), Placement::Centred) => 1,
+        _ => 0,
+    };
+    words[11..14].copy_from_slice(&[input.table.offset, input.table.len, placement]);
     words
 }
 

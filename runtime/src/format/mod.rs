@@ -7,7 +7,7 @@
 //! ```text
 //! header     128 bytes
 //!   0  u8  magic[8]        "KENAR\r\n" 0x1A
-//!   8  u16 major, minor    1, 0
+//!   8  u16 major, minor    1, 1
 //!  12  u32 file_bytes      length of the file, a multiple of 64
 //!  16  u64 checksum        of all other bytes, see below
 //!  24  u32 arena_bytes     end of the memory plan
@@ -22,11 +22,15 @@
 //!                 there, zeros to the end; see `format/op.rs`
 //!   2 lists       u32 each: operands of concatenations
 //!   3 input       64 bytes, exactly one: name[2], tensor, channel order (0 RGB, 1 BGR, 2 gray, 3 feature map),
-//!                 letterbox value (0..=255, or u32::MAX), mean[3] (f32), std[3] (f32), table[2], zero[3]
+//!                 letterbox value (0..=255, or u32::MAX), mean[3] (f32), std[3] (f32), table[2],
+//!                 letterbox placement (0 top left, 1 centred), zero[2]
 //!   4 outputs     16 bytes each: name[2], tensor, zero
 //!   5 labels      8 bytes each: text[2]; class names in the order of the outputs' channels
 //!   6 provenance  32 bytes: source[2], source_hash[2], converter[2], calibration[2]
-//!   7 head        empty: reserved for the head contract
+//!   7 head        empty, or 64 bytes: box code (0 DFL, 1 distance, 2 exp distance, 3 exp size, 4 anchor), bins (of DFL,
+//!                 else 0), centre (f32), anchors per cell, classes, points, levels, zero[9]; then per level 128
+//!                 bytes: stride, the outputs' numbers of boxes, objectness (or u32::MAX), scores, points (or
+//!                 u32::MAX), zero[3], anchors[9][2] (f32), zero[6]; see `detect::Head`
 //!   8 strings     UTF-8
 //!   9 data        every array begins at a multiple of 64: weights i8, biases i32, multipliers f32, tables i8
 //! ```
@@ -44,7 +48,9 @@
 //! | version | change |
 //! | --- | --- |
 //! | 1.0 | first |
+//! | 1.1 | the head section; where a letterbox puts the image |
 
+mod head;
 mod layout;
 mod le;
 mod meta;
@@ -59,8 +65,9 @@ pub mod write;
 
 pub use layout::{MAJOR, MINOR, checksum, seal};
 pub use le::{F32s, I32s};
-pub use meta::{ChannelOrder, InputContract, Provenance};
+pub use meta::{ChannelOrder, InputContract, Placement, Provenance};
 
+pub(crate) use head::decode_head;
 pub(crate) use layout::{Layout, Section};
 pub(crate) use meta::{decode_input, decode_output, decode_provenance, decode_span};
 pub(crate) use op::decode_op;

@@ -27,14 +27,17 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::head::encode_head;
 use super::layout::{ALIGNMENT, assemble};
 use super::meta::{
-    ChannelOrder, InputContract, Provenance, encode_input, encode_output, encode_provenance,
+    ChannelOrder, InputContract, Placement, Provenance, encode_input, encode_output,
+    encode_provenance,
 };
 use super::op::encode_op;
 use super::place;
 use super::tensor::encode_tensor;
 use crate::desc::{DType, List, Op, Span, TensorDesc, TensorId};
+use crate::detect::Head;
 use crate::{Error, Model, plan};
 
 /// How images become the input tensor.
@@ -44,6 +47,8 @@ pub struct InputSpec {
     pub order: ChannelOrder,
     /// Value that pads images of another shape, if their aspect ratio is to be kept.
     pub letterbox: Option<u8>,
+    /// Where such an image is put.
+    pub placement: Placement,
     /// Mean per channel of the tensor, of values in 0..=1.
     pub mean: [f32; 3],
     /// Standard deviation per channel of the tensor, positive.
@@ -54,7 +59,13 @@ impl InputSpec {
     /// An input that is no image.
     #[must_use]
     pub const fn features() -> Self {
-        Self { order: ChannelOrder::Features, letterbox: None, mean: [0.0; 3], std: [1.0; 3] }
+        Self {
+            order: ChannelOrder::Features,
+            letterbox: None,
+            placement: Placement::TopLeft,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        }
     }
 
     /// The image table: for each channel and pixel value `p`,
@@ -85,6 +96,7 @@ pub struct ModelWriter {
     pub(super) input: Option<InputContract>,
     pub(super) outputs: Vec<(Span, TensorId)>,
     labels: Vec<Span>,
+    head: Option<Head>,
     provenance: Provenance,
     strings: String,
     known_strings: BTreeMap<String, Span>,
@@ -251,8 +263,10 @@ impl ModelWriter {
             ChannelOrder::Features => Span::default(),
             _ => self.add_i8(&spec.table(&desc))?,
         };
-        let InputSpec { order, letterbox, mean, std } = spec;
-        self.input = Some(InputContract { name, tensor, order, letterbox, mean, std, table });
+        let InputSpec { order, letterbox, placement, mean, std } = spec;
+        let placement = if letterbox.is_some() { placement } else { Placement::TopLeft };
+        self.input =
+            Some(InputContract { name, tensor, order, letterbox, placement, mean, std, table });
         Ok(())
     }
 
@@ -276,6 +290,11 @@ impl ModelWriter {
         self.labels =
             labels.iter().map(|label| self.add_string(label.as_ref())).collect::<Result<_, _>>()?;
         Ok(())
+    }
+
+    /// Says what the outputs of a detector mean.
+    pub const fn set_head(&mut self, head: Head) {
+        self.head = Some(head);
     }
 
     /// Says where the model comes from: file name, hash of the file (hexadecimal), converter with version, and a
@@ -328,6 +347,7 @@ impl ModelWriter {
             words(self.outputs.iter().flat_map(|&(name, tensor)| encode_output(name, tensor)));
         let labels = words(self.labels.iter().flat_map(|label| [label.offset, label.len]));
         let provenance = words(encode_provenance(&self.provenance).into_iter());
+        let head = words(self.head.iter().flat_map(encode_head));
         let sections: [&[u8]; 10] = [
             &tensors,
             &ops,
@@ -336,7 +356,7 @@ impl ModelWriter {
             &outputs,
             &labels,
             &provenance,
-            &[],
+            &head,
             self.strings.as_bytes(),
             &self.data,
         ];
@@ -409,7 +429,7 @@ mod tests {
         let model = Model::parse(&file).unwrap();
         assert!(model.ops().eq(ops));
         assert!((0..4).map(|id| model.tensor(TensorId(id))).eq(tensors));
-        assert_eq!(model.version(), (1, 0));
+        assert_eq!(model.version(), (1, 1));
         assert_eq!(model.text(model.op(2).name), "join");
         assert!(model.labels().eq(["cat", "dog"]));
         assert_eq!(model.provenance(), ["net.pt", "sha256:00", "kenar 0.1", "none"]);
@@ -467,6 +487,7 @@ mod tests {
         let spec = InputSpec {
             order: ChannelOrder::Bgr,
             letterbox: Some(114),
+            placement: Placement::TopLeft,
             mean: [0.5, 0.25, 0.0],
             std: [0.25, 0.5, 1.0],
         };

@@ -236,7 +236,7 @@ mod tests {
         let name = writer.add_string("negate").unwrap();
         writer.add_op(Op { name, kind: OpKind::Table(Table { input: x, output: y, table }) });
         let order = ChannelOrder::Bgr;
-        let spec = InputSpec { order, letterbox: None, mean: [0.0; 3], std: [1.0; 3] };
+        let spec = InputSpec { order, ..InputSpec::features() };
         writer.set_input("image", x, spec).unwrap();
         writer.add_output("negative", y).unwrap();
         writer.plan_memory().unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kenar::desc::{DType, Op, OpKind, PoolKind, TensorDesc, TensorId};
-use kenar::format::ChannelOrder;
+use kenar::format::{ChannelOrder, Placement};
 use kenar::{Model, Output};
 use serde_json::{Value, json};
 
@@ -115,6 +115,7 @@ pub fn document(path: &Path, model: &Model, file_bytes: usize) -> Value {
             "mean": input.mean.map(number),
             "std": input.std.map(number),
             "letterbox": input.letterbox,
+            "letterbox_centred": input.letterbox.is_some() && input.placement == Placement::Centred,
         },
         "labels": model.labels().collect::<Vec<_>>(),
         "provenance": {

@@ -1,7 +1,7 @@
 //! Input contract, outputs and texts.
 
 use super::super::layout::ALIGNMENT;
-use super::super::{Section, decode_output, decode_provenance, decode_span};
+use super::super::{Placement, Section, decode_output, decode_provenance, decode_span};
 use crate::desc::DType;
 use crate::{Error, Model};
 
@@ -22,7 +22,8 @@ pub(super) fn verify(model: &Model<'_>) -> Result<(), Error> {
         }
         None => table.is_empty(),
     };
-    if numbers && fits && tensor.pixel_stride == tensor.channels {
+    let known = input.placement == Placement::TopLeft || model.layout().version >= (1, 1);
+    if numbers && fits && known && tensor.pixel_stride == tensor.channels {
         Ok(())
     } else {
         Err(Error::InputContract)

@@ -2,6 +2,7 @@
 //!
 //! Order matters: records first, then operators, which rely on sane tensors, then the memory plan, which relies on both.
 
+mod head;
 mod input;
 mod memory;
 mod operands;
@@ -9,7 +10,6 @@ mod operator;
 mod tensor;
 mod values;
 
-use super::Section;
 use crate::{Error, Model};
 
 /// Checks all but the container.
@@ -20,9 +20,6 @@ pub(crate) fn verify(model: &Model<'_>) -> Result<(), Error> {
     if model.layout().arena_bytes > i32::MAX as u32 {
         return Err(Error::TooLarge);
     }
-    if !model.layout().section(Section::Head).is_empty() {
-        return Err(Error::HeadSection);
-    }
     tensor::verify_records(model)?;
     input::verify(model)?;
     input::verify_texts(model)?;
@@ -31,6 +28,7 @@ pub(crate) fn verify(model: &Model<'_>) -> Result<(), Error> {
         operator::verify(model, op as u32)?;
     }
     input::verify_outputs(model)?;
+    head::verify(model)?;
     tensor::verify_lifetimes(model)?;
     memory::verify(model)
 }
