@@ -3,12 +3,14 @@
 //! A token is a value whose existence proves that the processor has the instructions: its field is private and its
 //! only constructor asks the processor (or the compiler, without `std`). Kernels are safe code, generic over
 //! [`Isa`], and know nothing of intrinsics. This is the only module of the crate beside the arena that may use
-//! `unsafe`; each file holds one set. Tests of every operation against [`Scalar`] are at the bottom of this file.
+//! `unsafe`; each file holds one set. `tests` runs every operation of every set against [`Scalar`].
 #![allow(unsafe_code)]
 
 mod platform;
 mod scalar;
 mod strided;
+#[cfg(all(test, feature = "alloc"))]
+mod tests;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

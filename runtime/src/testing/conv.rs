@@ -8,8 +8,8 @@ use crate::ops::Units;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The kernels of convolutions; the others are exercised by whole models in `tests/ops_int.rs`.
-const CONV: [&str; 5] = ["pointwise", "indirect", "gathered", "grouped", "depthwise"];
+/// The kernels of convolutions; the others are exercised in `shapes`.
+pub(super) const CONV: [&str; 5] = ["pointwise", "indirect", "gathered", "grouped", "depthwise"];
 
 /// A convolution to test.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +278,7 @@ fn groups_of_every_size() {
         for per_group in [1, 2, 3, 4, 5, 8, 16, 24, 32] {
             for groups in [2, 3, 4, 5, 8] {
                 for stride in [1, 2] {
-                    for width in [3, 6, 7, 8, 9, 17] {
+                    for width in [3, 6, 7, 8, 9, 14, 17, 28] {
                         let channels = groups * per_group;
                         let case = Case::new([4, width, channels], channels, 3);
                         let case = case.groups(groups).stride(stride);

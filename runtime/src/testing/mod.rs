@@ -2,6 +2,8 @@
 
 mod conv;
 mod naive;
+#[cfg(feature = "std")]
+mod shapes;
 
 use crate::desc::{DType, Span, Store, TensorDesc, TensorId};
 use crate::isa::Platform;

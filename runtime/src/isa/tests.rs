@@ -1,0 +1,269 @@
+//! Every operation of every token against the scalar token's, on random and extreme data.
+//!
+//! The same body runs on each token over the same arrays, [`WIDTH`] values long, in steps of the token's lanes. What it
+//! sees goes into a transcript in canonical form (bias taken out), so transcripts of all tokens are equal.
+
+use super::{Isa, Kernel, Platform};
+use crate::testing::Rng;
+use alloc::vec::Vec;
+
+/// A multiple of the lanes of every token.
+const WIDTH: usize = 16;
+const ROUNDS: usize = 200;
+
+/// What one operation gave, lane by lane.
+type Transcript = Vec<(&'static str, Vec<i64>)>;
+
+/// Appends to an operation's results: tokens with fewer lanes take several turns.
+fn put(seen: &mut Transcript, name: &'static str, values: impl IntoIterator<Item = i64>) {
+    match seen.iter_mut().find(|(n, _)| *n == name) {
+        Some((_, all)) => all.extend(values),
+        None => seen.push((name, values.into_iter().collect())),
+    }
+}
+
+/// Runs the body with the data of one seed.
+struct Body(u64);
+
+impl Kernel for Body {
+    type Output = Transcript;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) -> Transcript {
+        let (mut rng, mut seen) = (Rng::new(self.0), Vec::new());
+        integers(isa, &mut rng, &mut seen);
+        products(isa, &mut rng, &mut seen);
+        floats(isa, &mut rng, &mut seen);
+        rounding(isa, &mut rng, &mut seen);
+        bytes(isa, &mut rng, &mut seen);
+        words(isa, &mut rng, &mut seen);
+        lane_dots(isa, &mut rng, &mut seen);
+        group_dots(isa, &mut rng, &mut seen);
+        seen
+    }
+}
+
+fn array<T>(f: impl FnMut(usize) -> T) -> [T; WIDTH] {
+    core::array::from_fn(f)
+}
+
+/// Any i32, the extreme ones often.
+fn any(rng: &mut Rng) -> i32 {
+    let word = rng.next() as i32;
+    rng.pick(&[i32::MIN, i32::MAX, 0, -1, word, word, word, word])
+}
+
+#[inline(always)]
+fn lanes<I: Isa>(isa: I, v: I::I) -> Vec<i64> {
+    let mut out = [0; WIDTH];
+    isa.store_i32(v, &mut out);
+    out[..I::LANES].iter().map(|&x| i64::from(x)).collect()
+}
+
+/// All bits of numbers of magnitudes 1 to 2^22: the nearest integer, and what is missing to it, which is exact.
+#[inline(always)]
+fn bits<I: Isa>(isa: I, v: I::F) -> Vec<i64> {
+    let whole = isa.round(v);
+    let rest = isa.add_f32(v, isa.mul_f32(isa.to_f32(whole), isa.splat_f32(-1.0)));
+    let rest = isa.round(isa.mul_f32(rest, isa.splat_f32(8_388_608.0)));
+    lanes(isa, whole).into_iter().zip(lanes(isa, rest)).flat_map(|(a, b)| [a, b]).collect()
+}
+
+#[inline(always)]
+fn integers<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let (a, b) = (array(|_| any(rng)), array(|_| any(rng)));
+        let c = any(rng);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let (a, b) = (isa.load_i32(&a[at..]), isa.load_i32(&b[at..]));
+            put(seen, "add", lanes(isa, isa.add(a, b)));
+            put(seen, "splat", lanes(isa, isa.add(a, isa.splat(c))));
+        }
+    }
+}
+
+#[inline(always)]
+fn products<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let acc = array(|_| any(rng));
+        let (x, y) = (array(|_| rng.int(-32768, 32767)), array(|_| rng.int(-32767, 32767)));
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let [acc, x, y] = [&acc, &x, &y].map(|v| isa.load_i32(&v[at..]));
+            put(seen, "mul_add", lanes(isa, isa.mul_add(acc, x, y)));
+        }
+    }
+}
+
+#[inline(always)]
+fn floats<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    let sign = |rng: &mut Rng, x: f32| if rng.chance(50) { -x } else { x };
+    for _ in 0..ROUNDS {
+        let (low, high) = (rng.float(1.0, 1000.0), rng.float(1001.0, 2000.0));
+        let a = array(|_| {
+            let x = rng.float(low, high);
+            sign(rng, x)
+        });
+        let b = array(|_| {
+            let x = rng.float(3000.0, 4000.0);
+            sign(rng, x)
+        });
+        let n = array(|_| rng.next() as i32);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let (a, b) = (isa.load_f32(&a[at..]), isa.load_f32(&b[at..]));
+            let half = isa.splat_f32(0.5);
+            put(seen, "load_f32", bits(isa, a));
+            // Products of 3e3 to 8e6 leave the range; halved they are in it.
+            put(seen, "mul_f32", bits(isa, isa.mul_f32(half, isa.mul_f32(a, b))));
+            put(seen, "add_f32", bits(isa, isa.add_f32(a, b)));
+            put(seen, "min_f32", bits(isa, isa.min_f32(a, b)));
+            put(seen, "max_f32", bits(isa, isa.max_f32(a, b)));
+            // Conversion rounds to 24 bits, ties to even; 2^-12 makes the result small enough for `bits`.
+            let n = isa.to_f32(isa.load_i32(&n[at..]));
+            let small = isa.mul_f32(n, isa.splat_f32(1.0 / 4096.0));
+            let (one, scaled) = (isa.splat_f32(1.0), isa.max_f32(small, isa.splat_f32(-1e6)));
+            let inside = isa.max_f32(one, isa.min_f32(scaled, isa.splat_f32(1e6)));
+            put(seen, "to_f32", bits(isa, inside));
+        }
+    }
+}
+
+#[inline(always)]
+fn rounding<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let x = array(|_| match rng.next() % 4 {
+            // Exact ties, and their neighbours.
+            0 => rng.int(-300, 300) as f32 + 0.5,
+            1 => f32::from_bits((rng.int(-300, 300) as f32 + 0.5).to_bits() + 1),
+            2 => f32::from_bits((rng.int(1, 300) as f32 + 0.5).to_bits() - 1),
+            _ => rng.float(-4_194_304.0, 4_194_304.0),
+        });
+        for at in (0..WIDTH).step_by(I::LANES) {
+            put(seen, "round", lanes(isa, isa.round(isa.load_f32(&x[at..]))));
+        }
+    }
+    for edge in [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, 4_194_303.5, -4_194_303.5, 4_194_304.0, 1e-40] {
+        let rounded = lanes(isa, isa.round(isa.splat_f32(edge)));
+        assert!(rounded.iter().all(|x| *x == rounded[0]));
+        put(seen, "round of edges", [rounded[0]]);
+    }
+}
+
+/// Loads of i8 from stored bytes, and stores of every length.
+#[inline(always)]
+fn bytes<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let q = array(|_| rng.int(-128, 127));
+        let stored = q.map(|q| (q + I::BIAS) as u8);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let v = isa.load_i8(&stored[at..]);
+            put(seen, "load_i8", lanes(isa, v).into_iter().map(|x| x - i64::from(I::BIAS)));
+            for len in 0..=I::LANES + 3 {
+                let mut out = [0xA5; WIDTH + 3];
+                isa.store_i8(v, &mut out[..len]);
+                let written = len.min(I::LANES);
+                assert_eq!(out[..written], stored[at..at + written]);
+                assert!(out[written..].iter().all(|b| *b == 0xA5), "writes behind {len} bytes");
+            }
+        }
+    }
+}
+
+/// Loads and stores of i16.
+#[inline(always)]
+fn words<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let q = array(|_| rng.int(-32768, 32767) as i16);
+        let stored: Vec<u8> = q.iter().flat_map(|q| q.to_ne_bytes()).collect();
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let v = isa.load_i16(&stored[2 * at..]);
+            put(seen, "load_i16", lanes(isa, v));
+            for len in 0..=I::LANES + 1 {
+                let mut out = [0xA5; 2 * WIDTH + 2];
+                isa.store_i16(v, &mut out[..2 * len]);
+                let written = 2 * len.min(I::LANES);
+                assert_eq!(out[..written], stored[2 * at..2 * at + written]);
+                assert!(out[written..].iter().all(|b| *b == 0xA5), "writes behind {len} values");
+            }
+        }
+    }
+}
+
+/// Activations in storage form, weights of [`WIDTH`] channels, and the bias's part of every dot product.
+fn operands(rng: &mut Rng, bias: i32) -> ([u8; 32], [[i8; 4]; WIDTH], [i32; WIDTH]) {
+    let x: [u8; 32] = core::array::from_fn(|_| (rng.int(-128, 127) + bias) as u8);
+    let w = array(|_| core::array::from_fn(|_| rng.int(-127, 127) as i8));
+    let part = w.map(|w| bias * w.iter().map(|w| i32::from(*w)).sum::<i32>());
+    (x, w, part)
+}
+
+/// The packed weights of the lanes from `at` on.
+fn packed<I: Isa>(isa: I, w: &[[i8; 4]; WIDTH], at: usize) -> I::W {
+    let mut bytes = [0; 4 * WIDTH];
+    for lane in 0..I::LANES {
+        for k in 0..4 {
+            bytes[I::weight_index(lane, k)] = w[at + lane][k];
+        }
+    }
+    isa.weights(&bytes)
+}
+
+#[inline(always)]
+fn lane_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let (x, w, part) = operands(rng, I::BIAS);
+        let acc = array(|_| rng.int(-1 << 28, 1 << 28));
+        let row: &[u8; 16] = x.first_chunk().expect("16 bytes");
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let (acc, w) = (isa.load_i32(&acc[at..]), packed(isa, &w, at));
+            let a = isa.acts(row);
+            let dots = [
+                isa.dp(acc, isa.lane::<0>(a), w),
+                isa.dp(acc, isa.lane::<1>(a), w),
+                isa.dp(acc, isa.lane::<2>(a), w),
+                isa.dp(acc, isa.lane::<3>(a), w),
+            ];
+            for (name, dot) in ["lane 0", "lane 1", "lane 2", "lane 3"].into_iter().zip(dots) {
+                let sums = lanes(isa, dot).into_iter().zip(&part[at..]);
+                put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn group_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let (x, w, part) = operands(rng, I::BIAS);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let w = packed(isa, &w, at);
+            let x = |cpg: usize| x[at / cpg * cpg..].first_chunk().expect("16 bytes");
+            let spread = [
+                ("group 4, 0", isa.group::<4, 0>(x(4))),
+                ("group 8, 0", isa.group::<8, 0>(x(8))),
+                ("group 8, 1", isa.group::<8, 1>(x(8))),
+                ("group 16, 0", isa.group::<16, 0>(x(16))),
+                ("group 16, 1", isa.group::<16, 1>(x(16))),
+                ("group 16, 2", isa.group::<16, 2>(x(16))),
+                ("group 16, 3", isa.group::<16, 3>(x(16))),
+            ];
+            for (name, x) in spread {
+                let sums = lanes(isa, isa.dp(isa.splat(0), x, w)).into_iter().zip(&part[at..]);
+                put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_operation_equals_the_scalar_one() {
+    for seed in 1..4 {
+        let expected = Platform::scalar().run(Body(seed));
+        for platform in Platform::available() {
+            for ((name, got), (_, want)) in platform.run(Body(seed)).iter().zip(&expected) {
+                assert_eq!(got.len(), want.len(), "{}: {name}", platform.name());
+                let wrong = got.iter().zip(want).position(|(a, b)| a != b);
+                assert_eq!(wrong, None, "{}: {name}", platform.name());
+            }
+        }
+    }
+}
