@@ -242,6 +242,8 @@ pub enum Error {
     InputKind,
     /// Quantised values of one type were asked of, or given to, a tensor of the other.
     ElementType,
+    /// The model is no detector: boxes were asked of a model without a head.
+    NoHead,
     /// No output has that name or number.
     NoSuchOutput,
     /// A caller's buffer does not have the size of the tensor.
@@ -360,6 +362,7 @@ impl Error {
             }
             Self::InputKind => ("the model's input is not an image of this kind", Nowhere),
             Self::ElementType => ("the tensor has another element type", Nowhere),
+            Self::NoHead => ("the model has no detection head", Nowhere),
             Self::NoSuchOutput => ("no such output", Nowhere),
             Self::BufferSize { expected } => {
                 ("the buffer has the wrong size", Size("elements", expected))

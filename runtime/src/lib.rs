@@ -24,6 +24,7 @@
 //!
 //! - `std` (implies `alloc`): detection of the host's instruction set, packed weights, threads.
 //! - `alloc`: the model writer and the memory planner, for converters.
+//! - `detect`: boxes from the outputs of detectors ([`detect`]); takes `exp` from `libm`.
 //! - `half`: outputs as f16.
 //! - `defmt`: [`Error`] implements `defmt::Format`.
 //!

@@ -64,6 +64,23 @@ impl<'s> Map<'s> {
         }
     }
 
+    /// The largest quantised value of these channels of a pixel; `i32::MIN` of none.
+    #[cfg(feature = "detect")]
+    #[inline]
+    pub(crate) fn max(&self, pixel: usize, channels: Range<usize>) -> i32 {
+        let start = pixel * self.pixel_stride;
+        match self.dtype {
+            DType::I8 => {
+                let values = &self.bytes[start + channels.start..start + channels.end];
+                // A fold over bytes vectorises.
+                let largest =
+                    values.iter().fold(i8::MIN, |most, &x| most.max((x ^ self.xor) as i8));
+                if values.is_empty() { i32::MIN } else { i32::from(largest) }
+            }
+            DType::I16 => channels.map(|c| self.get(pixel, c)).max().unwrap_or(i32::MIN),
+        }
+    }
+
     /// `x' = x - zero_point`.
     #[inline]
     pub(super) fn centered(&self, pixel: usize, channel: usize) -> i32 {

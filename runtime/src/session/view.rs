@@ -16,7 +16,7 @@ pub struct TensorView<'s> {
 }
 
 impl<'s> TensorView<'s> {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: TensorId,
         desc: TensorDesc,
         name: &'s str,
@@ -24,6 +24,12 @@ impl<'s> TensorView<'s> {
         xor: u8,
     ) -> Self {
         Self { id, desc, name, map: Map::new(bytes, &desc, xor) }
+    }
+
+    /// Its values by pixel and channel.
+    #[cfg(feature = "detect")]
+    pub(crate) const fn map(&self) -> Map<'s> {
+        self.map
     }
 
     /// Its number in the model.
