@@ -133,13 +133,11 @@ impl<'s> Decoder<'s> {
         let get = |k: usize| place.maps.boxes.get(place.pixel, place.anchor * components + k);
         let [x, y] = place.cell;
         let corners = match self.head.code {
-            BoxCode::Dfl { bins } => self.from_distances([x, y], stride, |side| {
+            BoxCode::Dfl { bins } => self.beside([x, y], stride, |side| {
                 expectation(bins as usize, |bin| get(side * bins as usize + bin))
             }),
-            BoxCode::Distance => self.from_distances([x, y], stride, get),
-            BoxCode::ExpDistance => {
-                self.from_distances([x, y], stride, |side| libm::expf(get(side)))
-            }
+            BoxCode::Distance => self.beside([x, y], stride, get),
+            BoxCode::ExpDistance => self.beside([x, y], stride, |side| libm::expf(get(side))),
             BoxCode::ExpSize => around(
                 [(get(0) + x) * stride, (get(1) + y) * stride],
                 [libm::expf(get(2)) * stride, libm::expf(get(3)) * stride],
@@ -154,8 +152,7 @@ impl<'s> Decoder<'s> {
                 around([centre(0, x), centre(1, y)], [side(2, w), side(3, h)])
             }
         };
-        // Of a NaN, max makes a number.
-        corners.map(|value| value.max(-FARTHEST).min(FARTHEST))
+        corners.map(bounded)
     }
 
     /// The score of a class of a candidate.
@@ -187,7 +184,7 @@ impl<'s> Decoder<'s> {
         let first = 2 * (place.anchor * self.head.points as usize + point as usize);
         let axis = |k: usize| {
             let at = place.cell[k] + self.head.centre + map.get(place.pixel, first + k);
-            (at * place.level.stride as f32).max(-FARTHEST).min(FARTHEST)
+            bounded(at * place.level.stride as f32)
         };
         Some([axis(0), axis(1)])
     }
@@ -209,16 +206,16 @@ impl<'s> Decoder<'s> {
     }
 
     /// Corners from left, top, right, bottom in strides.
-    fn from_distances(
-        &self,
-        cell: [f32; 2],
-        stride: f32,
-        distance: impl Fn(usize) -> f32,
-    ) -> [f32; 4] {
+    fn beside(&self, cell: [f32; 2], stride: f32, distance: impl Fn(usize) -> f32) -> [f32; 4] {
         let [x, y] = cell.map(|c| (c + self.head.centre) * stride);
         let [left, top, right, bottom] = [0, 1, 2, 3].map(|side| distance(side) * stride);
         [x - left, y - top, x + right, y + bottom]
     }
+}
+
+/// A coordinate that is a number; NaN becomes one too, the same on every machine.
+fn bounded(value: f32) -> f32 {
+    if value.is_nan() { -FARTHEST } else { value.clamp(-FARTHEST, FARTHEST) }
 }
 
 /// Corners of a box around a centre.
