@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod average_precision;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
