@@ -95,7 +95,7 @@ pub struct JsonArgs {
 /// Where the class names come from.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LabelArgs {
-    /// Class names, one a line
+    /// Class names, one a line, or a COCO .json file
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::annotations::{self, Annotations, Coco};
 use super::folder::{self, Files, Folder};
 use super::{Preprocess, Record, Records, Samples, batch, cifar, decode, list, noise};
 use crate::error::{Error, Result};
@@ -21,6 +22,10 @@ pub enum DatasetKind {
     Batch,
     /// A `.txt` file of image names.
     List,
+    /// A COCO JSON file.
+    Coco,
+    /// A Pascal VOC folder.
+    Voc,
     /// Synthetic images.
     Noise,
 }
@@ -34,11 +39,28 @@ pub struct Dataset {
     records: Box<dyn Records>,
     limit: usize,
     classes: Option<Vec<String>>,
+    boxes: Boxes,
+}
+
+/// Where annotated boxes are.
+enum Boxes {
+    /// Nowhere.
+    None,
+    /// In one file, read already.
+    Coco(Annotations),
+    /// In one file per image, as far as it exists.
+    Voc(Vec<Option<PathBuf>>),
+}
+
+impl Boxes {
+    fn beside(files: &Files) -> Self {
+        Self::Voc(files.entries.iter().map(|(image, _)| annotations::beside(image)).collect())
+    }
 }
 
 impl Dataset {
-    /// Looks at a path and opens what is there; `images` is where the names of a `.txt` list are looked up
-    /// (else beside the list).
+    /// Looks at a path and opens what is there; `images` is where the images of a `.txt` list, a COCO file or a VOC
+    /// folder are looked up (else beside it).
     ///
     /// # Errors
     /// With the file's name: nothing there, not recognised, empty, or damaged.
@@ -46,10 +68,19 @@ impl Dataset {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let suffix =
             path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-        let mut classes = None;
-        let (kind, records): (_, Box<dyn Records>) = if metadata.is_dir() {
+        let (mut classes, mut boxes) = (None, Boxes::None);
+        let (kind, records): (_, Box<dyn Records>) = if metadata.is_dir()
+            && let Some(voc) = annotations::images_of(path, images)?
+        {
+            let (pictures, files): (Vec<_>, Vec<_>) = voc.into_iter().unzip();
+            boxes = Boxes::Voc(files.into_iter().map(Some).collect());
+            (DatasetKind::Voc, Box::new(Files::unlabelled(pictures)))
+        } else if metadata.is_dir() {
             match folder::open(path)? {
-                Folder::Flat(files) => (DatasetKind::ImageFolder, Box::new(files)),
+                Folder::Flat(files) => {
+                    boxes = Boxes::beside(&files);
+                    (DatasetKind::ImageFolder, Box::new(files))
+                }
                 Folder::Classes(files, names) => {
                     classes = Some(names);
                     (DatasetKind::ClassFolder, Box::new(files))
@@ -59,15 +90,23 @@ impl Dataset {
             match suffix.as_str() {
                 "bin" => (DatasetKind::Cifar10, Box::new(cifar::Cifar::open(path)?)),
                 "safetensors" => (DatasetKind::Batch, Box::new(batch::Batch::open(path)?)),
-                "txt" => (DatasetKind::List, Box::new(list::open(path, images)?)),
+                "txt" => {
+                    let files = list::open(path, images)?;
+                    boxes = Boxes::beside(&files);
+                    (DatasetKind::List, Box::new(files))
+                }
+                "json" => {
+                    let coco = Coco::open(path, images)?;
+                    boxes = Boxes::Coco(coco.annotations);
+                    (DatasetKind::Coco, Box::new(Files::unlabelled(coco.images)))
+                }
                 _ if decode::is_image_name(path) => {
-                    let entries = vec![(path.to_owned(), None)];
-                    (DatasetKind::Image, Box::new(Files { entries }))
+                    (DatasetKind::Image, Box::new(Files::unlabelled(vec![path.to_owned()])))
                 }
                 _ => {
                     return Err(Error::source(
                         "",
-                        "is no data set: expected a folder of images (by class or flat), a CIFAR-10 .bin file, a .safetensors batch, a .txt list of names, or a JPEG, PNG or WebP image",
+                        "is no data set: expected a folder of images (by class or flat), a VOC folder, a COCO .json file, a CIFAR-10 .bin file, a .safetensors batch, a .txt list of names, or a JPEG, PNG or WebP image",
                     )
                     .in_file(path));
                 }
@@ -80,7 +119,7 @@ impl Dataset {
                 .filter(|names| names.len() == 10);
         }
         let limit = records.len();
-        Ok(Self { path: path.to_owned(), kind, records, limit, classes })
+        Ok(Self { path: path.to_owned(), kind, records, limit, classes, boxes })
     }
 
     /// `count` synthetic images with the spectrum of photographs, at a size (height, width), numbered from `first`.
@@ -92,6 +131,7 @@ impl Dataset {
             records: Box::new(noise::Noise { size, first, count }),
             limit: count,
             classes: None,
+            boxes: Boxes::None,
         }
     }
 
@@ -132,6 +172,47 @@ impl Dataset {
         self.classes.as_deref()
     }
 
+    /// Whether boxes are annotated, at least on some images.
+    #[must_use]
+    pub fn is_annotated(&self) -> bool {
+        match &self.boxes {
+            Boxes::None => false,
+            Boxes::Coco(_) => true,
+            Boxes::Voc(files) => files.iter().any(Option::is_some),
+        }
+    }
+
+    /// The boxes annotated on the images, in their order.
+    ///
+    /// # Errors
+    /// With the file's name: an image without annotations, or damaged ones.
+    pub fn annotations(&self) -> Result<Annotations> {
+        let expected = "expected a COCO .json file, a VOC folder, or images with VOC .xml files beside them or in Annotations beside their folder";
+        match &self.boxes {
+            Boxes::None => {
+                let detail = format!("holds no annotated boxes: {expected}");
+                Err(Error::source("", detail).in_file(&self.path))
+            }
+            Boxes::Coco(annotations) => {
+                let images = annotations.images[..self.limit].to_vec();
+                Ok(Annotations { images, ..annotations.clone() })
+            }
+            Boxes::Voc(files) => {
+                let files = &files[..self.limit];
+                let missing = files.iter().filter(|f| f.is_none()).count();
+                if missing > 0 {
+                    let detail = format!(
+                        "{missing} of {} images have no annotated boxes: {expected}",
+                        files.len()
+                    );
+                    return Err(Error::source("", detail).in_file(&self.path));
+                }
+                let files: Vec<PathBuf> = files.iter().flatten().cloned().collect();
+                annotations::read_voc(&files)
+            }
+        }
+    }
+
     /// One line for people: `1000 CIFAR-10 records from calib.bin`.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -149,6 +230,8 @@ impl Dataset {
             DatasetKind::Image => format!("{path}"),
             DatasetKind::Batch => format!("{n} images from the batch {path}"),
             DatasetKind::List => format!("{n} images listed in {path}"),
+            DatasetKind::Coco => format!("{n} images of the COCO data set {path}"),
+            DatasetKind::Voc => format!("{n} images of the VOC data set {path}"),
             DatasetKind::Noise => format!("{n} synthetic images"),
         }
     }
@@ -164,11 +247,14 @@ impl Dataset {
     }
 }
 
-/// Reads class names, one a line.
+/// Reads class names, one a line, or those of a COCO file's categories in the order of their ids.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::File`] when there is none.
 pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+        return annotations::category_names(path);
+    }
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();

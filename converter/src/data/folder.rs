@@ -11,6 +11,13 @@ pub(super) struct Files {
     pub(super) entries: Vec<(PathBuf, Option<usize>)>,
 }
 
+impl Files {
+    /// Images whose class nobody knows.
+    pub(super) fn unlabelled(images: Vec<PathBuf>) -> Self {
+        Self { entries: images.into_iter().map(|path| (path, None)).collect() }
+    }
+}
+
 impl Records for Files {
     fn len(&self) -> usize {
         self.entries.len()
@@ -79,7 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Folder> {
         )
         .in_file(path)),
         (false, true) => {
-            Ok(Folder::Flat(Files { entries: images.into_iter().map(|p| (p, None)).collect() }))
+            Ok(Folder::Flat(Files::unlabelled(images)))
         }
         (true, false) => {
             // An empty class folder would silently shift every label behind it.

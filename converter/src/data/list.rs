@@ -54,7 +54,7 @@ pub(super) fn open(path: &Path, images: Option<&Path>) -> Result<Files> {
     Ok(Files { entries })
 }
 
-fn find(base: &Path, name: &str) -> Option<PathBuf> {
+pub(super) fn find(base: &Path, name: &str) -> Option<PathBuf> {
     let exact = base.join(name);
     if exact.is_file() {
         return Some(exact);

@@ -3,8 +3,9 @@
 //!
 //! [`Dataset`] knows where records are and in what order, [`Preprocess`] what the network wants to see.
 //! [`Dataset::samples`] brings both together and holds a handful of images at a time, however many there are.
-//! Boxes and their formats do not live here.
+//! [`Annotations`] are the boxes of a data set that has them.
 
+mod annotations;
 mod batch;
 mod cifar;
 mod dataset;
@@ -13,12 +14,15 @@ mod folder;
 mod list;
 mod noise;
 mod pixels;
+mod placed;
 mod preprocess;
 mod sample;
 
+pub use annotations::Annotations;
 pub use dataset::{Dataset, DatasetKind, read_class_names};
 pub use decode::read_image;
 pub use pixels::Pixels;
+pub use placed::Placed;
 pub use preprocess::{ChannelOrder, Fit, Letterbox, Preprocess, Preset};
 pub use sample::{Sample, Samples};
 

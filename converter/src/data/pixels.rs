@@ -45,6 +45,24 @@ impl Pixels {
         Self { height, width, data: scaled.into_raw() }
     }
 
+    /// Half the size: the rounded mean of each square of 2 x 2. Both sides must be even.
+    #[must_use]
+    pub fn halved(&self) -> Self {
+        let (height, width) = (self.height / 2, self.width / 2);
+        let mut data = Vec::with_capacity(height * width * 3);
+        for rows in self.data.chunks_exact(2 * 3 * self.width).take(height) {
+            let (upper, lower) = rows.split_at(3 * self.width);
+            for (u, l) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
+                let mean = |c: usize| {
+                    let sum: u16 = [u[c], u[c + 3], l[c], l[c + 3]].map(u16::from).iter().sum();
+                    ((sum + 2) >> 2) as u8
+                };
+                data.extend([0, 1, 2].map(mean));
+            }
+        }
+        Self { height, width, data }
+    }
+
     /// The window of `height x width` whose first pixel is (`top`, `left`); it must lie inside.
     #[must_use]
     pub fn cropped(&self, top: usize, left: usize, height: usize, width: usize) -> Self {
@@ -87,6 +105,15 @@ mod tests {
         assert_ne!(copy, image);
         copy.paste(&window, 1, 2);
         assert_eq!(copy, image);
+    }
+
+    #[test]
+    fn half_of_an_image_is_the_rounded_mean_of_squares() {
+        let image = Pixels { height: 2, width: 4, data: (0..24).map(|i| i * 10).collect() };
+        // Red of the first square: 0, 30, 120, 150.
+        assert_eq!(image.halved().data, [75, 85, 95, 135, 145, 155]);
+        let image = Pixels { height: 2, width: 2, data: [[1; 3], [1; 3], [2; 3], [2; 3]].concat() };
+        assert_eq!(image.halved().data, [2; 3]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ndarray::ArrayD;
 
 use kenar::format::Placement;
 
-use super::Pixels;
+use super::{Pixels, Placed};
 use crate::error::{Error, Result};
 
 /// Order in which the network takes the three colours.
@@ -173,33 +173,7 @@ impl Preprocess {
     /// An image at the network's size, still RGB bytes.
     #[must_use]
     pub fn fit(&self, image: &Pixels) -> Pixels {
-        let [h, w] = self.size;
-        if (image.height, image.width) == (h, w) {
-            return image.clone();
-        }
-        let (ratio_h, ratio_w) = (h as f64 / image.height as f64, w as f64 / image.width as f64);
-        let scaled = |ratio: f64, n: usize| ((n as f64 * ratio).round() as usize).max(1);
-        match self.fit {
-            Fit::Stretch => image.resized(h, w),
-            Fit::CenterCrop(share) => {
-                let ratio = ratio_h.max(ratio_w) / f64::from(share);
-                let (big_h, big_w) =
-                    (scaled(ratio, image.height).max(h), scaled(ratio, image.width).max(w));
-                image.resized(big_h, big_w).cropped((big_h - h) / 2, (big_w - w) / 2, h, w)
-            }
-            Fit::Letterbox(Letterbox { level, placement }) => {
-                let ratio = ratio_h.min(ratio_w);
-                let small = image
-                    .resized(scaled(ratio, image.height).min(h), scaled(ratio, image.width).min(w));
-                let mut out = Pixels::filled(h, w, level);
-                let (top, left) = match placement {
-                    Placement::TopLeft => (0, 0),
-                    Placement::Centred => ((h - small.height) / 2, (w - small.width) / 2),
-                };
-                out.paste(&small, top, left);
-                out
-            }
-        }
+        Placed::new(self, [image.height, image.width]).picture(image)
     }
 
     /// Normalises an image that has the network's size into `[1, 3, H, W]`.

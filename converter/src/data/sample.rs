@@ -15,6 +15,8 @@ pub struct Sample {
     pub name: String,
     /// Class index, where the data set knows it.
     pub label: Option<usize>,
+    /// Height and width of the image before it was brought to the network's size.
+    pub original: [usize; 2],
     /// RGB bytes at the network's size; `None` when the data set holds normalised tensors.
     pub pixels: Option<Pixels>,
     /// The same pixels, normalised: `[1, 3, H, W]`.
@@ -61,11 +63,11 @@ impl ExactSizeIterator for Samples<'_> {}
 
 fn prepare(dataset: &Dataset, preprocess: &Preprocess, index: usize) -> Result<Sample> {
     let record = dataset.read(index)?;
-    let (pixels, tensor) = match record.content {
+    let (original, pixels, tensor) = match record.content {
         Content::Pixels(image) => {
             let pixels = preprocess.fit(&image);
             let tensor = preprocess.normalize(&pixels);
-            (Some(pixels), tensor)
+            ([image.height, image.width], Some(pixels), tensor)
         }
         Content::Tensor(tensor) => {
             let [h, w] = preprocess.size;
@@ -77,8 +79,8 @@ fn prepare(dataset: &Dataset, preprocess: &Preprocess, index: usize) -> Result<S
                 )
                 .in_file(dataset.path()));
             }
-            (None, tensor)
+            ([h, w], None, tensor)
         }
     };
-    Ok(Sample { name: record.name, label: record.label, pixels, tensor })
+    Ok(Sample { name: record.name, label: record.label, original, pixels, tensor })
 }

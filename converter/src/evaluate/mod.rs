@@ -1,9 +1,15 @@
 //! Float and int8 side by side on the same pixels.
 
+mod boxes;
+mod detector;
+mod paired;
 mod report;
 mod total;
 mod worker;
 
+pub use boxes::{BoxOptions, FoundBoxes};
+pub use detector::{ClassBoxes, DetectorEvaluation};
+pub use paired::Paired;
 pub use report::{Disagreement, Evaluation, LayerError, OutputError};
 pub use total::{argmax, sqnr_db};
 
@@ -20,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::graph::Graph;
 use crate::integer::Engine;
+use boxes::Finder;
 use total::{Judged, Total};
 use worker::{Context, watched};
 
@@ -46,9 +53,34 @@ pub struct Pair<'a> {
 /// # Errors
 /// The first unreadable image, or a label that is no class of the network.
 pub fn evaluate(pair: Pair, data: &Dataset, progress: &mut dyn FnMut(usize)) -> Result<Evaluation> {
+    run(pair, None, data, progress)
+}
+
+/// As [`evaluate`], for a model with a detection head: also the boxes that both find.
+///
+/// # Errors
+/// As [`evaluate`], or when the model has no head.
+pub fn evaluate_boxes(
+    pair: Pair,
+    options: BoxOptions,
+    data: &Dataset,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    run(pair, Some(options), data, progress)
+}
+
+fn run(
+    pair: Pair,
+    boxes: Option<BoxOptions>,
+    data: &Dataset,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    let classifier = check_outputs(pair.graph, pair.model)?;
+    let finder = boxes.map(|options| Finder::new(pair.graph, pair.model, pair.preprocess, options));
     let context = Context {
         executor: Executor::new(pair.graph)?,
-        classifier: check_outputs(pair.graph, pair.model)?,
+        classifier: classifier.filter(|_| boxes.is_none()),
+        finder: finder.transpose()?,
         watched: watched(pair.graph, pair.model),
         pair,
     };

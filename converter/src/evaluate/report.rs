@@ -2,6 +2,8 @@
 
 use kenar::desc::DType;
 
+use super::FoundBoxes;
+
 /// How an output of the integer model differs from the float one, over all images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutputError {
@@ -64,4 +66,6 @@ pub struct Evaluation {
     pub disagreements: Vec<Disagreement>,
     /// Per tensor, in the order of the operators, over the images asked for.
     pub layers: Vec<LayerError>,
+    /// Per image, of a detector.
+    pub boxes: Vec<FoundBoxes>,
 }

@@ -1,6 +1,7 @@
 //! Sums over images.
 
 use super::Pair;
+use super::boxes::FoundBoxes;
 use super::report::{Disagreement, Evaluation, LayerError, OutputError};
 use super::worker::Context;
 
@@ -13,6 +14,8 @@ pub struct Judged {
     pub errors: Vec<Sums>,
     /// Per watched tensor; empty where layers are not measured.
     pub layers: Vec<Sums>,
+    /// Of a detector.
+    pub found: Option<FoundBoxes>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +82,7 @@ pub struct Total {
     outputs: Vec<(String, Vec<usize>, Sums)>,
     disagreements: Vec<Disagreement>,
     layers: Vec<Sums>,
+    boxes: Vec<FoundBoxes>,
 }
 
 impl Total {
@@ -95,6 +99,7 @@ impl Total {
             outputs: outputs.map(|(i, o)| (o.name.to_owned(), shape(i), Sums::default())).collect(),
             disagreements: Vec::new(),
             layers: vec![Sums::default(); context.watched.len()],
+            boxes: Vec::new(),
         }
     }
 
@@ -107,6 +112,7 @@ impl Total {
         for (layer, sums) in self.layers.iter_mut().zip(&judged.layers) {
             layer.add(sums);
         }
+        self.boxes.extend(judged.found);
         let Some(([float, int8], scores)) = judged.classes else { return };
         self.classified += 1;
         if let Some(label) = judged.label {
@@ -144,6 +150,7 @@ impl Total {
                 })
                 .collect(),
             disagreements: self.disagreements,
+            boxes: self.boxes,
             layers: context
                 .watched
                 .iter()

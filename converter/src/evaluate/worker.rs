@@ -5,6 +5,7 @@ use kenar::desc::{DType, TensorId};
 use ndarray::ArrayD;
 
 use super::Pair;
+use super::boxes::Finder;
 use super::total::{Judged, Sums, argmax};
 use crate::data::Sample;
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ pub struct Context<'a> {
     pub pair: Pair<'a>,
     pub executor: Executor,
     pub classifier: Option<usize>,
+    pub finder: Option<Finder>,
     pub watched: Vec<Watched>,
 }
 
@@ -50,7 +52,15 @@ impl Context<'_> {
             (classes, classes.map(score))
         });
         let errors = float.iter().zip(&int8).map(|(f, q)| Sums::of(f, q)).collect();
-        Ok(Judged { name: sample.name.clone(), label: sample.label, classes, errors, layers })
+        let found = self.finder.as_ref().map(|finder| finder.find(&float, runner, sample));
+        Ok(Judged {
+            name: sample.name.clone(),
+            label: sample.label,
+            classes,
+            errors,
+            layers,
+            found: found.transpose()?,
+        })
     }
 
     /// Both networks on one image, with every watched tensor compared.
