@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::blocks::BlockKind;
+pub use super::detector::file::{BoxKind, Chain, DetectionHead, Merge, Neck, NeckKind};
+pub use super::head::{Classifier, Head, LinearUnit};
 
-/// A network: stem, stages of residual blocks, tail, final norm, head, outputs.
+/// A network: stem, stages of residual blocks, tail, final norm, neck, head, outputs.
 ///
 /// Module paths are those of the `state_dict`, without [`ArchFile::prefix`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,10 +49,14 @@ pub struct ArchFile {
     /// Batch norm and activation behind the last stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_norm: Option<FinalNorm>,
-    /// Pooling and linear layers.
+    /// What joins the maps of several stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neck: Option<Neck>,
+    /// Pooling and linear layers, or the convolutions of a detector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
-    /// Results; empty means the end of the network under the name `output`.
+    /// Results; empty means the tensors of a detector's head, else the neck's maps, else the end of the network under
+    /// the name `output`.
     #[serde(default, rename = "output", skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Tap>,
     /// What was decided by convention although the checkpoint would fit something else too; comments in TOML.
@@ -67,12 +73,13 @@ impl ArchFile {
             depth: None,
             prefix: String::new(),
             bn_eps: default_eps(),
-            input: Input { channels, size: [32, 32], preset: None, bgr: false },
+            input: Input { channels, size: [32, 32], preset: None, bgr: false, letterbox: None },
             names: BTreeMap::new(),
             stem: Vec::new(),
             stages: Vec::new(),
             tail: Vec::new(),
             final_norm: None,
+            neck: None,
             head: None,
             outputs: Vec::new(),
             notes: Vec::new(),
@@ -98,6 +105,10 @@ pub struct Input {
     /// Channel order blue, green, red.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bgr: bool,
+    /// Grey beside an image of another shape, which is scaled until it fits: `114`, `114:top-left`. Without it the
+    /// centre is cut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letterbox: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature serde asks for
@@ -124,6 +135,21 @@ pub enum Act {
     Sigmoid,
     /// `clamp(x / 6 + 1/2, 0, 1)`.
     HardSigmoid,
+}
+
+impl Act {
+    /// The name in reports and in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::Silu => "silu",
+            Self::HardSwish => "hardswish",
+            Self::Sigmoid => "sigmoid",
+            Self::HardSigmoid => "hardsigmoid",
+        }
+    }
 }
 
 /// Convolution, batch norm, activation, pooling.
@@ -259,38 +285,6 @@ pub struct FinalNorm {
     pub activation: Act,
 }
 
-/// What follows the last feature map.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Head {
-    /// Mean over the whole map first.
-    pub pool: bool,
-    /// Softmax over the classes at the end.
-    #[serde(default)]
-    pub softmax: bool,
-    /// Linear layers in order; with none of them the pooled map stays `[N, C, 1, 1]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub layers: Vec<LinearUnit>,
-}
-
-/// Linear layer, batch norm, activation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinearUnit {
-    /// The linear layer's module.
-    pub linear: String,
-    /// The batch norm's module.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bn: Option<String>,
-    /// Activation behind it.
-    #[serde(default = "no_act")]
-    pub activation: Act,
-}
-
-fn no_act() -> Act {
-    Act::None
-}
-
 /// A result of the network.
 ///
 /// Behind a pre-activation stage the sum itself is unnormalised, so the tap is `relu(bn(sum))`: with the
@@ -300,6 +294,7 @@ fn no_act() -> Act {
 pub struct Tap {
     /// Name of the output.
     pub name: String,
-    /// A stage's name, or `end` for the end of the network.
+    /// A stage's name, the convolution of a stem or tail unit, a neck's level, a tensor of the head, or `end` for the
+    /// end of the network.
     pub after: String,
 }

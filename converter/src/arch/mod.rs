@@ -11,8 +11,10 @@
 mod blocks;
 mod builder;
 mod depth;
+mod detector;
 mod families;
 pub mod file;
+mod head;
 mod modules;
 mod named;
 mod names;
@@ -40,7 +42,7 @@ pub fn recognise(ckpt: &Checkpoint) -> Result<ArchFile> {
     let mut first_error = None;
     for prefix in modules::Modules::prefixes(ckpt) {
         let m = modules::Modules::scan(ckpt, &prefix);
-        match families::recognise(&m) {
+        match detector::recognise(&m).or_else(|| families::recognise(&m)) {
             Some(Ok(mut arch)) => {
                 arch.prefix = prefix;
                 arch.model = named::identify(&arch);
@@ -67,6 +69,8 @@ pub fn recognise(ckpt: &Checkpoint) -> Result<ArchFile> {
 
 /// The architecture for `--arch NAME|FILE.toml`, or the recognised one without it.
 ///
+/// A file without a `family` changes single entries of the recognised architecture.
+///
 /// A name also takes module paths from the checkpoint, so that it works with every naming variant; a name that
 /// contradicts the checkpoint's shapes is refused.
 ///
@@ -76,7 +80,8 @@ pub fn resolve(ckpt: &Checkpoint, option: Option<&str>) -> Result<ArchFile> {
     let Some(option) = option else { return recognise(ckpt) };
     let path = Path::new(option);
     if path.extension().is_some_and(|e| e == "toml") || path.is_file() {
-        return ArchFile::load(path);
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        return ArchFile::overlay(&text, || recognise(ckpt)).map_err(|e| e.in_file(path));
     }
     let named = by_name(option)?;
     match recognise(ckpt) {

@@ -47,17 +47,21 @@ impl<'a> Modules<'a> {
         Self { ckpt, prefix: prefix.to_owned(), map }
     }
 
-    /// The longest dotted prefixes that all keys share, shortest first, beginning with none.
+    /// The modules whose path passes, with `shared` (which all of them start with) moved to the prefix.
+    pub fn part(&self, shared: &str, keep: impl Fn(&str) -> bool) -> Self {
+        let path = |p: &str| keep(p).then(|| p.strip_prefix(shared).map(str::to_owned)).flatten();
+        let map = self.map.iter().filter_map(|(p, m)| Some((path(p)?, *m))).collect();
+        Self { ckpt: self.ckpt, prefix: format!("{}{shared}", self.prefix), map }
+    }
+
+    /// The dotted prefixes that all keys share, shortest first, beginning with none.
     pub fn prefixes(ckpt: &Checkpoint) -> Vec<String> {
-        let mut keys = ckpt.tensors.keys();
-        let Some(first) = keys.next() else { return vec![String::new()] };
-        let mut all = vec![String::new()];
-        for (i, _) in first.match_indices('.') {
-            if ckpt.tensors.keys().all(|k| k.starts_with(&first[..=i])) {
-                all.push(first[..=i].to_owned());
-            }
-        }
-        all
+        shared_prefixes(ckpt.tensors.keys().map(String::as_str))
+    }
+
+    /// The same of the paths that pass.
+    pub fn prefixes_of(&self, keep: impl Fn(&str) -> bool) -> Vec<String> {
+        shared_prefixes(self.map.keys().map(String::as_str).filter(|p| keep(p)))
     }
 
     /// The module at a path.
@@ -117,6 +121,17 @@ impl<'a> Modules<'a> {
         names.dedup();
         names
     }
+}
+
+fn shared_prefixes<'k>(mut keys: impl Iterator<Item = &'k str> + Clone) -> Vec<String> {
+    let mut all = vec![String::new()];
+    let rest = keys.clone();
+    let Some(first) = keys.next() else { return all };
+    let shared = |end: &usize| rest.clone().all(|k| k.starts_with(&first[..*end]));
+    all.extend(
+        first.match_indices('.').map(|(i, _)| i + 1).take_while(shared).map(|i| first[..i].into()),
+    );
+    all
 }
 
 /// `key` without `path` and the dot behind it.

@@ -3,7 +3,7 @@
 use super::blocks::{BlockKind, resnext};
 use super::depth;
 use super::file::{
-    Act, ArchFile, ConvUnit, FinalNorm, Head, LinearUnit, MaxPool, Projection, Stage,
+    Act, ArchFile, Classifier, ConvUnit, FinalNorm, Head, LinearUnit, MaxPool, Projection, Stage,
 };
 use crate::error::{Error, Result};
 
@@ -91,7 +91,7 @@ fn conv_bn(
 
 fn classifier(linear: &str) -> Option<Head> {
     let layers = vec![LinearUnit { linear: linear.into(), bn: None, activation: Act::None }];
-    Some(Head { pool: true, softmax: false, layers })
+    Some(Head::Classifier(Classifier { pool: true, softmax: false, layers }))
 }
 
 fn imagenet(&(model, block, counts, groups, base_width): &Row) -> Result<ArchFile> {

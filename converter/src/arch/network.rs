@@ -2,7 +2,8 @@
 
 use super::blocks::{self, Block};
 use super::builder::{Builder, Geometry};
-use super::file::{ArchFile, ConvUnit, Stage};
+use super::detector;
+use super::file::{ArchFile, Classifier, ConvUnit, Head, Stage};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, ValueId};
@@ -13,6 +14,20 @@ struct StageEnd {
     sum: ValueId,
     /// The first block's pre-activated input, which is the tap of the stage before.
     entry: Option<ValueId>,
+    /// The map as others see it, once somebody asked for it.
+    tap: Option<ValueId>,
+}
+
+/// The values that outputs and necks can name.
+struct Known {
+    /// Stem and tail units by convolution, levels of the neck, tensors of the head.
+    named: Vec<(String, ValueId)>,
+    /// Stages.
+    ends: Vec<StageEnd>,
+    /// Behind the final norm.
+    normed: Option<ValueId>,
+    /// The end of the network.
+    end: ValueId,
 }
 
 /// Builds the network of `arch` from `ckpt`; `input` `[C, H, W]` in place of the file's size.
@@ -32,8 +47,10 @@ pub fn build(ckpt: &Checkpoint, arch: &ArchFile, input: Option<[usize; 3]>) -> R
     #[allow(clippy::cast_possible_truncation)] // an epsilon as short as it was written
     let mut b = Builder::new(ckpt, &arch.prefix, arch.bn_eps as f32, &arch.family, [c, h, w]);
     let mut x = b.graph.input;
+    let mut named = Vec::new();
     for unit in &arch.stem {
         x = conv_unit(&mut b, unit, x)?;
+        named.push((unit.conv.clone(), x));
     }
     let mut ends = Vec::new();
     for stage in &arch.stages {
@@ -43,6 +60,7 @@ pub fn build(ckpt: &Checkpoint, arch: &ArchFile, input: Option<[usize; 3]>) -> R
     }
     for unit in &arch.tail {
         x = conv_unit(&mut b, unit, x)?;
+        named.push((unit.conv.clone(), x));
     }
     let mut normed = None;
     if let Some(norm) = &arch.final_norm {
@@ -50,9 +68,63 @@ pub fn build(ckpt: &Checkpoint, arch: &ArchFile, input: Option<[usize; 3]>) -> R
         x = b.activation(&norm.bn, norm.activation, x)?;
         normed = Some(x);
     }
-    x = head(&mut b, arch, x)?;
-    mark_outputs(&mut b, arch, &ends, normed, x)?;
+    let mut known = Known { named, ends, normed, end: x };
+    let levels = match &arch.neck {
+        Some(neck) => {
+            let inputs = known.all(&mut b, arch, &neck.inputs)?;
+            let maps = detector::neck::build(&mut b, neck, &inputs)?;
+            neck.levels.iter().cloned().zip(maps).collect()
+        }
+        None => Vec::new(),
+    };
+    known.named.extend(levels.iter().cloned());
+    let mut results = levels;
+    match &arch.head {
+        Some(Head::Classifier(head)) => known.end = classifier(&mut b, head, x)?,
+        Some(Head::Detector(head)) => {
+            if !head.inputs.is_empty() {
+                let maps = known.all(&mut b, arch, &head.inputs)?;
+                results = head.inputs.iter().cloned().zip(maps).collect();
+            }
+            results = detector::head::build(&mut b, head, &results)?;
+            known.named.extend(results.iter().cloned());
+        }
+        None => {}
+    }
+    mark_outputs(&mut b, arch, &mut known, &results)?;
     b.finish()
+}
+
+impl Known {
+    /// The values of several names.
+    fn all(
+        &mut self,
+        b: &mut Builder<'_>,
+        arch: &ArchFile,
+        names: &[String],
+    ) -> Result<Vec<ValueId>> {
+        names.iter().map(|name| self.value(b, arch, &arch.place(name)?)).collect()
+    }
+
+    /// The value that an output stands behind.
+    fn value(&mut self, b: &mut Builder<'_>, arch: &ArchFile, after: &str) -> Result<ValueId> {
+        if after == "end" {
+            return Ok(self.end);
+        }
+        if let Some((_, value)) = self.named.iter().find(|(name, _)| name == after) {
+            return Ok(*value);
+        }
+        let i = arch.stages.iter().position(|s| s.name == after).ok_or_else(|| {
+            Error::Input(format!("'{after}' is no stage, level or tensor of this network"))
+        })?;
+        if let Some(known) = self.ends[i].tap {
+            return Ok(known);
+        }
+        let next = self.ends.get(i + 1).map(|end| end.entry);
+        let value = tap_value(b, &arch.stages[i], self.ends[i].sum, next, self.normed)?;
+        self.ends[i].tap = Some(value);
+        Ok(value)
+    }
 }
 
 fn conv_unit(b: &mut Builder<'_>, unit: &ConvUnit, x: ValueId) -> Result<ValueId> {
@@ -106,12 +178,11 @@ fn run_stage(
                 "the arch file expects channels = {c}, the checkpoint's stage puts out {found}"
             ),
         )),
-        _ => Ok(StageEnd { sum: x, entry }),
+        _ => Ok(StageEnd { sum: x, entry, tap: None }),
     }
 }
 
-fn head(b: &mut Builder<'_>, arch: &ArchFile, mut x: ValueId) -> Result<ValueId> {
-    let Some(head) = &arch.head else { return Ok(x) };
+fn classifier(b: &mut Builder<'_>, head: &Classifier, mut x: ValueId) -> Result<ValueId> {
     if head.pool {
         x = b.graph.push("pool", Op::GlobalAvgPool, &[x])?;
     }
@@ -131,37 +202,27 @@ fn head(b: &mut Builder<'_>, arch: &ArchFile, mut x: ValueId) -> Result<ValueId>
     Ok(x)
 }
 
+/// Marks what the file names as outputs, else the head's tensors or the neck's maps, else the end.
 fn mark_outputs(
     b: &mut Builder<'_>,
     arch: &ArchFile,
-    ends: &[StageEnd],
-    normed: Option<ValueId>,
-    end: ValueId,
+    known: &mut Known,
+    results: &[(String, ValueId)],
 ) -> Result<()> {
     if arch.outputs.is_empty() {
-        b.graph.mark_output("output", end);
-    }
-    let mut taps: Vec<Option<ValueId>> = vec![None; ends.len()];
-    for tap in &arch.outputs {
-        if tap.after == "end" {
-            b.graph.mark_output(&tap.name, end);
-            continue;
+        for (name, value) in results {
+            b.graph.mark_output(name, *value);
         }
-        let i = arch.stages.iter().position(|s| s.name == tap.after).ok_or_else(|| {
-            Error::Input(format!(
-                "output '{}' stands behind '{}', which is no stage",
-                tap.name, tap.after
-            ))
-        })?;
-        let value = match taps[i] {
-            Some(known) => known,
-            None => tap_value(b, &arch.stages[i], &ends[i], ends.get(i + 1), normed)?,
-        };
-        taps[i] = Some(value);
+        if results.is_empty() {
+            b.graph.mark_output("output", known.end);
+        }
+    }
+    for tap in &arch.outputs {
+        let value = known.value(b, arch, &tap.after)?;
         b.graph.mark_output(&tap.name, value);
     }
     // Norms of taps nobody asked for are parameters of the network all the same.
-    for (stage, end) in arch.stages.iter().zip(ends) {
+    for (stage, end) in arch.stages.iter().zip(&known.ends) {
         if let Some(bn) = &stage.tap_bn {
             let c = b.graph.shape(end.sum)[1];
             b.know_batch_norm(bn, c)?;
@@ -170,26 +231,23 @@ fn mark_outputs(
     Ok(())
 }
 
-/// The tap of a stage: its result, or behind pre-activation blocks `relu(bn(sum))`.
+/// The tap of a stage: its result, or behind pre-activation blocks `relu(bn(sum))`. `next` is the pre-activated input
+/// of the stage behind it, if there is one.
 fn tap_value(
     b: &mut Builder<'_>,
     stage: &Stage,
-    end: &StageEnd,
-    next: Option<&StageEnd>,
+    sum: ValueId,
+    next: Option<Option<ValueId>>,
     normed: Option<ValueId>,
 ) -> Result<ValueId> {
     if let Some(bn) = &stage.tap_bn {
-        let y = b.batch_norm(bn, end.sum)?;
+        let y = b.batch_norm(bn, sum)?;
         return b.activation(bn, stage.activation, y);
     }
     if !stage.block.is_pre() {
-        return Ok(end.sum);
+        return Ok(sum);
     }
-    let normalised = match next {
-        Some(next) => next.entry,
-        None => normed,
-    };
-    normalised.ok_or_else(|| {
+    next.unwrap_or(normed).ok_or_else(|| {
         Error::graph(
             &stage.name,
             "the stage ends in a raw sum and no batch norm follows it: name one as tap_bn in the arch file",

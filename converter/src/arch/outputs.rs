@@ -1,6 +1,6 @@
 //! Which maps a network puts out: by the name of an output, of a stage, or as `cN`, the last map of stride 2^N.
 
-use super::file::{ArchFile, Tap};
+use super::file::{ArchFile, DetectionHead, Head, Tap};
 use crate::error::{Error, Result};
 
 impl ArchFile {
@@ -35,6 +35,31 @@ impl ArchFile {
         Ok(())
     }
 
+    /// Names of the neck's maps and the head's tensors.
+    pub(super) fn detector_maps(&self) -> Vec<String> {
+        let mut names = self.neck.as_ref().map_or_else(Vec::new, |n| n.levels.clone());
+        if let Some(Head::Detector(head)) = &self.head {
+            names.extend(head.tensors(&self.head_inputs(head)).into_iter().flatten());
+        }
+        names
+    }
+
+    /// Names of the maps a head reads.
+    pub(super) fn head_inputs(&self, head: &DetectionHead) -> Vec<String> {
+        match &self.neck {
+            Some(neck) if head.inputs.is_empty() => neck.levels.clone(),
+            _ => head.inputs.clone(),
+        }
+    }
+
+    /// What a name (`c3`, `stage2`, `p4`) stands behind, as [`Tap::after`] has it.
+    ///
+    /// # Errors
+    /// As [`ArchFile::select_outputs`].
+    pub(super) fn place(&self, name: &str) -> Result<String> {
+        self.tap(name).map(|tap| tap.after)
+    }
+
     fn tap(&self, name: &str) -> Result<Tap> {
         let tap = |after: &str| Ok(Tap { name: name.to_owned(), after: after.to_owned() });
         if let Some(known) = self.outputs.iter().find(|t| t.name == name) {
@@ -43,7 +68,9 @@ impl ArchFile {
         if name == "output" || name == "end" {
             return tap("end");
         }
-        if self.stages.iter().any(|s| s.name == name) {
+        let units = self.stem.iter().chain(&self.tail).any(|u| u.conv == name);
+        let maps = self.detector_maps();
+        if units || self.stages.iter().any(|s| s.name == name) || maps.iter().any(|m| m == name) {
             return tap(name);
         }
         let strides = self.strides();
@@ -54,8 +81,8 @@ impl ArchFile {
         {
             return tap(stage);
         }
-        let have =
-            strides.iter().map(|(n, s)| format!("{n} (stride {s})")).collect::<Vec<_>>().join(", ");
+        let stages = strides.iter().map(|(n, s)| format!("{n} (stride {s})"));
+        let have = stages.chain(maps).collect::<Vec<_>>().join(", ");
         let level = level.map_or(String::new(), |l| format!(": no map has stride {}", 1 << l));
         Err(Error::Input(format!(
             "no output '{name}' in this {}{level}; there are output, {have}",

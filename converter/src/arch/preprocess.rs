@@ -1,7 +1,8 @@
 //! The preprocessing an arch file hints at.
 
 use super::file::ArchFile;
-use crate::data::{ChannelOrder, Preprocess, Preset};
+use crate::data::{ChannelOrder, Fit, Preprocess, Preset};
+use crate::detect::InputHint;
 use crate::error::{Error, Result};
 
 impl ArchFile {
@@ -33,7 +34,23 @@ impl ArchFile {
         if self.input.bgr {
             preprocess.order = ChannelOrder::Bgr;
         }
+        if let Some(text) = &self.input.letterbox {
+            let letterbox = text.parse();
+            preprocess.fit = Fit::Letterbox(
+                letterbox.map_err(|e| Error::Input(format!("arch file: input.letterbox: {e}")))?,
+            );
+        }
         Ok(Some(preprocess))
+    }
+
+    /// The same without a size.
+    ///
+    /// # Errors
+    /// As [`ArchFile::preprocess`].
+    pub(super) fn input_hint(&self) -> Result<Option<InputHint>> {
+        let hint =
+            |p: Preprocess| InputHint { mean: p.mean, std: p.std, order: p.order, fit: p.fit };
+        Ok(self.preprocess()?.map(hint))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::file::ArchFile;
+use super::file::{ArchFile, Head};
 use super::{depth, names};
 use crate::error::{Error, Result};
 
@@ -13,6 +13,7 @@ const COMMENTS: &[(&str, &str, &str)] = &[
     ("input", "size", "convention: any size the strides allow; height, width"),
     ("input", "preset", "convention: a hint for preprocessing (imagenet, cifar10, unit, raw)"),
     ("input", "bgr", "convention: channel order blue, green, red"),
+    ("input", "letterbox", "convention: grey beside images of another shape (114, 114:top-left)"),
     ("stem", "stride", "convention"),
     ("stem", "padding", "convention: half the window"),
     ("stem", "activation", "convention (none, relu, relu6, silu, hardswish)"),
@@ -35,10 +36,29 @@ const COMMENTS: &[(&str, &str, &str)] = &[
     ("stage.se", "activation", "convention"),
     ("stage.se", "gate", "convention"),
     ("final_norm", "activation", "convention"),
+    ("neck", "kind", "recognised (fpn, pan)"),
+    ("neck", "inputs", "recognised: stages, or c3 for the last map of stride 8"),
+    ("neck", "levels", "convention: names of the neck's maps"),
+    ("neck", "merge", "recognised (concat, add), its order convention (concat-up-first)"),
+    ("neck", "activation", "convention (none, relu, relu6, silu, hardswish)"),
+    ("neck", "lateral_activation", "convention"),
+    ("head", "kind", "convention (dfl, distance, exp-distance, exp-size, anchor)"),
+    ("head", "classes", "recognised, checked against the shapes"),
+    ("head", "labels", "class names, one string each: labels = [\"cat\", \"dog\"]"),
+    ("head", "bins", "recognised, checked against the shapes"),
+    ("head", "anchors_per_cell", "recognised, checked against the shapes"),
+    ("head", "anchors", "[width, height] in pixels of the input, per level and box"),
+    ("head", "centre", "convention: where distances start in a cell, 0.5 or 0"),
+    ("head", "activation", "convention (none, relu, relu6, silu, hardswish)"),
     ("head", "pool", "convention: mean over the map"),
     ("head", "softmax", "convention"),
     ("output", "after", "convention: which stages are outputs (a stage's name, or end)"),
 ];
+
+/// In place of anchors that nobody knows.
+const NO_ANCHORS: &str = "\
+# anchors = [[[w, h], [w, h], [w, h]], ...]  # needed for boxes: in pixels of the input, per level and box
+";
 
 const HEADER: &str = "\
 # A network as read from the names and shapes of a checkpoint.
@@ -67,8 +87,34 @@ impl ArchFile {
                 text.push_str(comment);
             }
             text.push('\n');
+            let detector = match &self.head {
+                Some(Head::Detector(head)) => head.lacks_anchors(),
+                _ => false,
+            };
+            if detector && key == "anchors_per_cell" {
+                text.push_str(NO_ANCHORS);
+            }
         }
         text
+    }
+
+    /// Reads a file's text: a whole description, or entries that replace those of `known`.
+    ///
+    /// # Errors
+    /// As [`ArchFile::from_toml`].
+    pub fn overlay(text: &str, known: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        let wrong =
+            |e: ::toml::de::Error| Error::Input(format!("arch file: {}", e.to_string().trim_end()));
+        let table: ::toml::Table = ::toml::from_str(text).map_err(wrong)?;
+        if table.contains_key("family") {
+            return Self::from_toml(text);
+        }
+        let known = known()?;
+        let mut whole = ::toml::Table::try_from(&known).unwrap_or_default();
+        replace(&mut whole, table);
+        let arch: Self = whole.try_into().map_err(wrong)?;
+        arch.validate()?;
+        Ok(arch)
     }
 
     /// Reads a file's text.
@@ -146,9 +192,18 @@ impl ArchFile {
         if let Some(role) = self.names.keys().find(|r| !known.contains(r)) {
             return Some(format!("[names] has no role '{role}'; there are {}", known.join(", ")));
         }
+        if let Some(problem) = self.preprocess().err() {
+            return Some(problem.to_string());
+        }
+        if let Some(problem) = self.detector_problem() {
+            return Some(problem);
+        }
+        let units = || stem.iter().chain(tail).map(|u| u.conv.clone());
+        let maps = stages.iter().map(|s| s.name.clone()).chain(self.detector_maps());
+        let have: Vec<String> = maps.collect();
         for tap in &self.outputs {
-            if tap.after != "end" && !stages.iter().any(|s| s.name == tap.after) {
-                let have: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+            let known = tap.after == "end" || have.contains(&tap.after);
+            if !known && !units().any(|u| u == tap.after) {
                 return Some(format!(
                     "output '{}' stands behind '{}', which is no stage; there are {}, end",
                     tap.name,
@@ -160,6 +215,32 @@ impl ArchFile {
         self.depth.and_then(|d| self.depth_problem(d))
     }
 
+    fn detector_problem(&self) -> Option<String> {
+        if let Some(neck) = &self.neck {
+            let missing = neck.inputs.iter().find_map(|name| self.place(name).err());
+            if let Some(problem) =
+                neck.problem().or_else(|| missing.map(|e| format!("[neck]: {e}")))
+            {
+                return Some(problem);
+            }
+            let maps = self.detector_maps();
+            let stage = |name: &str| self.stages.iter().any(|s| s.name == name) || name == "end";
+            let twice = |(i, name): &(usize, &String)| {
+                name.is_empty() || maps[..*i].contains(name) || stage(name)
+            };
+            if let Some((_, name)) = maps.iter().enumerate().find(twice) {
+                return Some(format!("[neck]: '{name}' is the name of something else already"));
+            }
+        }
+        let Some(Head::Detector(head)) = &self.head else { return None };
+        let inputs = self.head_inputs(head);
+        if inputs.is_empty() {
+            return Some("[head]: without a [neck], inputs must name the maps it reads".into());
+        }
+        let missing = head.inputs.iter().find_map(|name| self.place(name).err());
+        missing.map(|e| format!("[head]: {e}")).or_else(|| head.problem(inputs.len()))
+    }
+
     fn depth_problem(&self, depth: usize) -> Option<String> {
         let n = match depth::blocks(depth) {
             Ok(n) => n,
@@ -169,6 +250,18 @@ impl ArchFile {
         (counts != [n; 3]).then(|| {
             format!("depth = {depth} means three stages of {n} blocks, the stages have {counts:?}")
         })
+    }
+}
+
+/// Puts entries in the place of others, tables entry by entry.
+fn replace(whole: &mut ::toml::Table, entries: ::toml::Table) {
+    for (key, entry) in entries {
+        match (whole.get_mut(&key), entry) {
+            (Some(::toml::Value::Table(old)), ::toml::Value::Table(new)) => replace(old, new),
+            (_, entry) => {
+                whole.insert(key, entry);
+            }
+        }
     }
 }
 

@@ -74,7 +74,9 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
     if weights.wrapper.contains("ema") {
         notes.push(format!("the averaged weights under '{}' are used", weights.wrapper));
     }
-    let (kind, arch, head) = (container.name(), Some(arch), None);
+    let head = arch.raw_head(&graph).map_err(|e| e.in_file(path))?;
+    notes.extend(arch.undecodable());
+    let (kind, arch) = (container.name(), Some(arch));
     Ok(Source { graph, kind, arch, head, notes, outputs_refused })
 }
 

@@ -3,7 +3,7 @@
 
 use super::skeleton::unit;
 use super::survey::{Run, Survey};
-use crate::arch::file::{Act, ArchFile, ConvUnit, Head, LinearUnit};
+use crate::arch::file::{Act, ArchFile, Classifier, ConvUnit, Head, LinearUnit};
 use crate::arch::modules::{Module, Modules};
 
 /// Module and whether its blocks add their input; those that do not halve the map.
@@ -50,7 +50,7 @@ fn read(m: &Modules<'_>) -> Result<ArchFile, String> {
         activation: Act::None,
     };
     let layers = vec![linear("linear", Some("bn")), linear("prob", None)];
-    arch.head = Some(Head { pool: false, softmax: false, layers });
+    arch.head = Some(Head::Classifier(Classifier { pool: false, softmax: false, layers }));
     Ok(arch)
 }
 

@@ -3,7 +3,7 @@
 //! Poolings have no parameters, so they show only as gaps in the numbering: every gap is a 2x2 max-pool.
 
 use super::skeleton::unit;
-use crate::arch::file::{Act, ArchFile, Head, LinearUnit, MaxPool};
+use crate::arch::file::{Act, ArchFile, Classifier, Head, LinearUnit, MaxPool};
 use crate::arch::modules::{Module, Modules};
 
 /// `{list}N.conv`, `{list}N.bn` and at most one linear layer; or one such unit alone.
@@ -47,10 +47,10 @@ pub(super) fn recognise(m: &Modules<'_>) -> Option<ArchFile> {
         return None;
     }
     arch.input.preset = Some("cifar10".into());
-    arch.head = linears.first().map(|linear| Head {
-        pool: true,
-        softmax: false,
-        layers: vec![LinearUnit { linear: (*linear).into(), bn: None, activation: Act::None }],
+    arch.head = linears.first().map(|linear| {
+        let linear = (*linear).into();
+        let layers = vec![LinearUnit { linear, bn: None, activation: Act::None }];
+        Head::Classifier(Classifier { pool: true, softmax: false, layers })
     });
     Some(arch)
 }

@@ -1,7 +1,7 @@
 //! What all staged networks have in common: a stem, numbered stages, norms behind them, a linear layer.
 
 use super::survey::{Run, Survey};
-use crate::arch::file::{Act, ArchFile, ConvUnit, FinalNorm, Head, LinearUnit};
+use crate::arch::file::{Act, ArchFile, Classifier, ConvUnit, FinalNorm, Head, LinearUnit};
 use crate::arch::modules::{Module, Modules};
 
 /// Words that number stages, as in `stage1`, `layer1`.
@@ -121,10 +121,9 @@ impl<'a> Skeleton<'a> {
         arch.stem = self.stem.iter().map(|(conv, bn)| unit(self.m, conv, bn.clone())).collect();
         arch.stages = stages;
         arch.final_norm = self.final_norm.clone().map(|bn| FinalNorm { bn, activation: Act::Relu });
-        arch.head = self.linear.clone().map(|linear| Head {
-            pool: true,
-            softmax: false,
-            layers: vec![LinearUnit { linear, bn: None, activation: Act::None }],
+        arch.head = self.linear.clone().map(|linear| {
+            let layers = vec![LinearUnit { linear, bn: None, activation: Act::None }];
+            Head::Classifier(Classifier { pool: true, softmax: false, layers })
         });
         arch.notes.clone_from(&self.survey.notes);
         Ok(arch)

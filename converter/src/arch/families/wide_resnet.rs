@@ -2,7 +2,7 @@
 
 use super::skeleton::{Skeleton, halve_per_stage};
 use crate::arch::depth;
-use crate::arch::file::{ArchFile, Head};
+use crate::arch::file::{ArchFile, Classifier, Head};
 
 /// Pre-activation behind a small stem.
 pub(super) fn claims(s: &Skeleton<'_>) -> bool {
@@ -17,7 +17,7 @@ pub(super) fn conventions(s: &Skeleton<'_>, arch: &mut ArchFile) {
     if bare && s.final_norm.is_none() && s.linear.is_none() {
         arch.family = "tiny-wrn".into();
         arch.input.size = [64, 64];
-        arch.head = Some(Head { pool: true, ..Head::default() });
+        arch.head = Some(Head::Classifier(Classifier { pool: true, ..Classifier::default() }));
         return;
     }
     arch.family = "wide-resnet".into();
