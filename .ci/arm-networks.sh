@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 folder=target/networks
 [ -s $folder/hashes.txt ] || cargo test --release -p kenar-tests --test networks
 target=aarch64-unknown-linux-gnu
-cargo build -p kenar --features std --release --example hash --target $target
+cargo build -p kenar --features std,detect --release --example hash --target $target
 for cpu in cortex-a53 max; do
     n=0
     while read -r hash name; do

@@ -1,7 +1,9 @@
 //! Damaged model files: an error, or a model that runs. Never a panic.
 
+use kenar::detect::{Detection, Options};
 use kenar::format::seal;
 use kenar::{Error, Model, Session};
+use kenar_tests::detectors::{CODES, random_detector};
 use kenar_tests::models::{Size, random_model};
 use kenar_tests::random::Random;
 
@@ -17,6 +19,12 @@ fn try_model(file: &[u8]) -> bool {
     let len = session.input().shape().iter().product();
     session.input().set_f32_nchw(&vec![0.25; len]).expect("the input has this many values");
     session.run().expect("a model that loads runs");
+    if model.head().is_some() {
+        let options = Options { confidence: 0.1, best_class: false, ..Options::default() };
+        let mut buffer = [Detection::default(); 50];
+        let found = session.detect(&options, &mut buffer).expect("it has a head and has run");
+        assert!(found.iter().all(|one| one.corners.iter().all(|corner| corner.is_finite())));
+    }
     session.output_hash().expect("it has run");
     true
 }
@@ -34,6 +42,13 @@ fn every_truncation_is_an_error() {
     assert_eq!(Model::parse(&longer).unwrap_err(), Error::SizeMismatch);
 }
 
+/// Files of the property tests below: every operator, then every kind of head.
+fn files(seeds: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+    let detectors = CODES.iter().map(|&code| random_detector(seeds.start, code, [16, 16], 3));
+    let models = seeds.clone().map(|seed| random_model(seed, Size::TINY));
+    models.chain(detectors).collect()
+}
+
 #[test]
 fn every_flip_is_found_by_the_checksum() {
     let file = random_model(2, Size::TINY);
@@ -49,8 +64,7 @@ fn every_flip_is_found_by_the_checksum() {
 fn every_byte_can_be_damaged() {
     let mut random = Random::new(7);
     let (mut loaded, mut refused) = (0, 0);
-    for seed in 10..16 {
-        let file = random_model(seed, Size::TINY);
+    for file in files(10..16) {
         for byte in 0..file.len() {
             for way in 0..4 {
                 let mut damaged = file.clone();
@@ -88,8 +102,7 @@ fn words_can_be_replaced() {
     ];
     let mut random = Random::new(11);
     let mut loaded = 0;
-    for seed in 20..32 {
-        let file = random_model(seed, Size::TINY);
+    for file in files(20..32) {
         let words = file.len() / 4;
         for _ in 0..4000 {
             let mut damaged = file.clone();
@@ -108,6 +121,33 @@ fn words_can_be_replaced() {
         }
     }
     assert!(loaded > 100, "{loaded} loaded");
+}
+
+/// Every word of the head section becomes every number that hurts: an error, or a model that runs and finds boxes.
+#[test]
+fn heads_can_be_damaged() {
+    let hurtful = [0, 1, 2, 3, 4, 9, 10, 63, 1 << 16, 0x3F00_0000, 0x7F80_0000, 0x7FC0_0000]
+        .into_iter()
+        .chain([0x7FFF_FFFF, 0x8000_0000, u32::MAX - 1, u32::MAX]);
+    let (mut loaded, mut refused) = (0, 0);
+    for code in CODES {
+        let file = random_detector(4, code, [16, 32], 3);
+        let field = |at: usize| {
+            u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize
+        };
+        // Section 7 of the table in the header.
+        let (offset, len) = (field(32 + 8 * 7), field(32 + 8 * 7 + 4));
+        assert_eq!(len, 64 + 2 * 128);
+        for at in (offset..offset + len).step_by(4) {
+            for value in hurtful.clone() {
+                let mut damaged = file.clone();
+                damaged[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                seal(&mut damaged);
+                *(if try_model(&damaged) { &mut loaded } else { &mut refused }) += 1;
+            }
+        }
+    }
+    assert!(loaded > 100 && refused > 1000, "{loaded} loaded, {refused} refused");
 }
 
 /// One file per released version of the format, written by `examples/format_fixture.rs`, with the hash of its outputs.

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use arch_nets as nets;
+use kenar::detect::{self, Detection};
 use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 use kenar_convert::arch;
@@ -18,6 +19,7 @@ use kenar_convert::arch::testing::Spec;
 use kenar_convert::lower::{LowerOptions, lower};
 use kenar_convert::quantize::{self, calibrate};
 use kenar_convert::{fold, graph::Graph};
+use kenar_tests::detectors::{CODES, random_detector};
 use kenar_tests::random::Random;
 use ndarray::{ArrayD, IxDyn};
 
@@ -80,6 +82,34 @@ fn networks() -> Vec<(&'static str, Spec, [usize; 3])> {
     ]
 }
 
+/// The hash that the runtime's example `hash` prints, after comparing it between instruction sets and thread counts.
+fn hash_everywhere(name: &str, file: &[u8]) -> u64 {
+    let model = Model::parse(file).unwrap();
+    let mut arena = vec![0; model.arena_bytes()];
+    let mut run = |platform: Platform, threads: usize| {
+        let options = Options { platform, threads };
+        let mut session = Session::with_options(&model, &mut arena, options).unwrap();
+        session.input().set_pattern(1);
+        session.run().unwrap();
+        let hash = session.output_hash().unwrap();
+        if model.head().is_none() {
+            return hash;
+        }
+        let mut buffer = [Detection::default(); 300];
+        let found = session.detect(&detect::Options::default(), &mut buffer).unwrap();
+        assert!(!found.is_empty(), "{name}");
+        hash.rotate_left(1) ^ detect::hash(found)
+    };
+    let expected = run(Platform::scalar(), 1);
+    for platform in Platform::available() {
+        for threads in [1, 2, 4] {
+            let got = run(platform, threads);
+            assert_eq!(got, expected, "{name}: {}, {threads} threads", platform.name());
+        }
+    }
+    expected
+}
+
 #[test]
 fn every_family_gives_the_same_bytes_everywhere() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/networks");
@@ -93,23 +123,15 @@ fn every_family_gives_the_same_bytes_everywhere() {
             calibrate(&graph, images.iter().cloned().map(Ok), &options, |_| {}).unwrap();
         let (file, _) = lower(&graph, &calibration, None, &LowerOptions::default())
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let model = Model::parse(&file).unwrap();
-        let mut arena = vec![0; model.arena_bytes()];
-        let mut run = |platform: Platform, threads: usize| {
-            let options = Options { platform, threads };
-            let mut session = Session::with_options(&model, &mut arena, options).unwrap();
-            session.input().set_pattern(1);
-            session.run().unwrap();
-            session.output_hash().unwrap()
-        };
-        let expected = run(Platform::scalar(), 1);
-        for platform in Platform::available() {
-            for threads in [1, 2, 4] {
-                let got = run(platform, threads);
-                assert_eq!(got, expected, "{name}: {}, {threads} threads", platform.name());
-            }
-        }
-        writeln!(hashes, "{expected:016x} {name}.kenar").unwrap();
+        let hash = hash_everywhere(name, &file);
+        writeln!(hashes, "{hash:016x} {name}.kenar").unwrap();
+        fs::write(folder.join(format!("{name}.kenar")), &file).unwrap();
+    }
+    for code in CODES {
+        let name = format!("detector_{}", code.name());
+        let file = random_detector(3, code, [80, 112], 32);
+        let hash = hash_everywhere(&name, &file);
+        writeln!(hashes, "{hash:016x} {name}.kenar").unwrap();
         fs::write(folder.join(format!("{name}.kenar")), &file).unwrap();
     }
     fs::write(folder.join("hashes.txt"), hashes).unwrap();

@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod detect;
+pub mod draw;
 pub mod error;
 pub mod evaluate;
 pub mod exec;

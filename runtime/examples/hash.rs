@@ -1,8 +1,9 @@
-//! Prints the output hash of models on a fixed input, to be compared between machines: laptop, board, firmware.
+//! Prints the output hash of models on a fixed input (of detectors: of outputs and boxes), to be compared between machines: laptop, board, firmware.
 //!
-//! `cargo run -p kenar --features std --example hash -- MODEL [MODEL ...]`: one line per model, instruction set of this
+//! `cargo run -p kenar --features std,detect --example hash -- MODEL [MODEL ...]`: one line per model, instruction set of this
 //! machine and number of threads (1 and 2).
 
+use kenar::detect::{self, Detection};
 use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 
@@ -17,7 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut session = Session::with_options(&model, &mut arena, options)?;
                 session.input().set_pattern(1);
                 session.run()?;
-                let hash = session.output_hash()?;
+                let mut hash = session.output_hash()?;
+                if model.head().is_some() {
+                    let mut buffer = [Detection::default(); 300];
+                    let found = session.detect(&detect::Options::default(), &mut buffer)?;
+                    hash = hash.rotate_left(1) ^ detect::hash(found);
+                }
                 println!("{hash:016x} {} {threads} {path}", platform.name());
             }
         }

@@ -1,13 +1,14 @@
 //! Writes a model file for `tests/fixtures/format` and prints the hash of its outputs.
 //!
-//! `cargo run -p kenar-tests --example format_fixture -- 1.0`, once per released version of the format.
+//! `cargo run -p kenar-tests --example format_fixture -- 1.1`, once per released version of the format.
 
+use kenar::detect::BoxCode;
 use kenar::{Model, Session};
-use kenar_tests::models::{Size, random_model};
+use kenar_tests::detectors::random_detector;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let version = std::env::args().nth(1).ok_or("which version?")?;
-    let file = random_model(17, Size { ops: 16, ..Size::TINY });
+    let file = random_detector(17, BoxCode::Anchor, [32, 48], 4);
     let model = Model::parse(&file)?;
     let (major, minor) = model.version();
     if version != format!("{major}.{minor}") {

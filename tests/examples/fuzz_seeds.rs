@@ -3,6 +3,7 @@
 //! `cargo run -p kenar-tests --example fuzz_seeds`; to be run again when the model format changes.
 
 use kenar::Model;
+use kenar_tests::detectors::{CODES, random_detector};
 use kenar_tests::models::{Size, random_model};
 use std::mem::discriminant;
 
@@ -21,6 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             std::fs::write(format!("{folder}/random_{seed}"), &file)?;
             written += 1;
         }
+    }
+    for code in CODES {
+        let file = random_detector(1, code, [16, 32], 2);
+        std::fs::write(format!("{folder}/detector_{}", code.name()), &file)?;
+        written += 1;
     }
     println!("{written} files in {folder}");
     Ok(())

@@ -24,6 +24,18 @@ pub struct SourceArgs {
     pub outputs: Vec<String>,
 }
 
+impl SourceArgs {
+    /// The first option that was given.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--arch", self.arch.is_some()),
+            ("--input", self.input.is_some()),
+            ("--outputs", !self.outputs.is_empty()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
 /// What is done to an image before the network sees it.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Images")]
@@ -49,6 +61,16 @@ pub struct PreprocessArgs {
 }
 
 impl PreprocessArgs {
+    /// The first option that was given of those that a model file fixes.
+    pub fn first_fixed(&self) -> Option<&'static str> {
+        let given = [
+            ("--preset", self.preset.is_some()),
+            ("--mean", self.mean.is_some()),
+            ("--bgr", self.bgr),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+
     /// The arguments as the library takes them.
     ///
     /// # Errors

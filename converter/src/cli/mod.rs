@@ -10,6 +10,7 @@ mod completions;
 mod console;
 mod convert;
 mod demo;
+mod detect;
 mod eval;
 mod file;
 mod inspect;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Run),
     Eval(eval::Eval),
     Bench(bench::Bench),
+    Detect(detect::Detect),
     Demo(demo::Demo),
     Completions(completions::Completions),
 }
@@ -107,6 +109,7 @@ fn dispatch(command: Command, console: &mut Console) -> Result<()> {
         Command::Run(c) => c.run(console),
         Command::Eval(c) => c.run(console),
         Command::Bench(c) => c.run(console),
+        Command::Detect(c) => c.run(console),
         Command::Demo(c) => c.run(console),
         Command::Completions(c) => c.run(&mut Cli::command(), console),
     }

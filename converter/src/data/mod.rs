@@ -20,6 +20,7 @@ mod sample;
 
 pub use annotations::Annotations;
 pub use dataset::{Dataset, DatasetKind, read_class_names};
+pub(crate) use decode::is_image_name;
 pub use decode::read_image;
 pub use pixels::Pixels;
 pub use placed::Placed;

@@ -1,6 +1,7 @@
 //! 8-bit RGB images in memory.
 
-use image::{RgbImage, imageops};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
 /// An RGB image, `[height, width, 3]` bytes, rows from the top: what a session's `set_rgb8` takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +39,17 @@ impl Pixels {
         if (height, width) == (self.height, self.width) {
             return self.clone();
         }
-        let image = RgbImage::from_raw(self.width as u32, self.height as u32, self.data.clone())
+        let (from, to) = ([self.width, self.height], [width, height]);
+        let [[from_width, from_height], [to_width, to_height]] =
+            [from, to].map(|size| size.map(|n| n as u32));
+        let source = ImageRef::new(from_width, from_height, &self.data, PixelType::U8x3)
             .expect("data has height * width * 3 bytes");
-        let scaled =
-            imageops::resize(&image, width as u32, height as u32, imageops::FilterType::Triangle);
-        Self { height, width, data: scaled.into_raw() }
+        let mut scaled = Image::new(to_width, to_height, PixelType::U8x3);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .use_alpha(false);
+        Resizer::new().resize(&source, &mut scaled, &options).expect("both are RGB");
+        Self { height, width, data: scaled.into_vec() }
     }
 
     /// Half the size: the rounded mean of each square of 2 x 2. Both sides must be even.

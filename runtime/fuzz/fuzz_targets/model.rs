@@ -1,7 +1,9 @@
-//! Whatever the bytes: loading a model file is an error, or the model runs and every instruction set agrees.
+//! Whatever the bytes: loading a model file is an error, or the model runs and every instruction set agrees, on the boxes
+//! of detectors too.
 #![no_main]
 
 use kenar::format::seal;
+use kenar::detect::{self, Detection};
 use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -24,11 +26,26 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         let mut session = Session::with_options(&model, &mut arena, options).expect("the arena is large enough");
         session.input().set_pattern(1);
         session.run().expect("a model that loads runs");
-        let this = session.output_hash().expect("it has run");
+        let mut this = session.output_hash().expect("it has run");
+        if model.head().is_some() {
+            this ^= boxes(&session);
+        }
         assert_eq!(*hash.get_or_insert(this), this, "{} differs", platform.name());
     }
     Corpus::Keep
 });
+
+/// The hash of what is found at a threshold that much passes.
+fn boxes(session: &Session<'_, '_>) -> u64 {
+    let mut buffer = [Detection::default(); 100];
+    let options = detect::Options { confidence: 0.1, best_class: false, ..Default::default() };
+    let found = session.detect(&options, &mut buffer).expect("the model has a head and has run");
+    for one in found.iter() {
+        assert!(one.score > 0.1 && one.score <= 1.0);
+        assert!(one.corners.iter().all(|corner| corner.is_finite()));
+    }
+    detect::hash(found)
+}
 
 /// Rounds the length, and writes it and the checksum into the header, so that the checks behind them are reached.
 fn repair(file: &mut Vec<u8>) {

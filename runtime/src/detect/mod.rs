@@ -96,3 +96,17 @@ impl Default for Options<'_> {
         }
     }
 }
+
+/// A hash of boxes: FNV-1a with 64 bits over the words of corners, score, class and candidate, low byte first. Boxes are
+/// the same on every machine, and so is this.
+#[must_use]
+pub fn hash(found: &[Detection]) -> u64 {
+    let words = |d: &Detection| {
+        let [left, top, right, bottom] = d.corners.map(f32::to_bits);
+        [left, top, right, bottom, d.score.to_bits(), d.class, d.candidate]
+    };
+    let bytes = found.iter().flat_map(words).flat_map(u32::to_le_bytes);
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}

@@ -29,7 +29,8 @@ use results::{Hash, Results};
   kenar run backbone.kenar street.jpg --letterbox 114 --raw -o maps.safetensors
 
 The output file holds every output as f32, [N, C, H, W] or [N, C]. With --raw it holds what the model
-computed, [N, H, W, C] in i8 or i16, with NAME.scale (f32) and NAME.zero_point (i32) beside it.
+computed, [N, H, W, C] in i8 or i16, with NAME.scale (f32) and NAME.zero_point (i32) beside it:
+real = scale * (q - zero_point). A neck and head of your own can start from there.
 The hash is over the values as computed: the same on every machine and with any number of threads.")]
 pub struct Run {
     /// Model file, checkpoint or ONNX file
@@ -64,15 +65,7 @@ impl Run {
     pub fn run(self, console: &mut Console) -> Result<()> {
         let is_model = pipeline::is_model_file(&self.source)?;
         if is_model {
-            let given = [
-                ("--arch", self.options.arch.is_some()),
-                ("--input", self.options.input.is_some()),
-                ("--outputs", !self.options.outputs.is_empty()),
-                ("--preset", self.preprocess.preset.is_some()),
-                ("--mean", self.preprocess.mean.is_some()),
-                ("--bgr", self.preprocess.bgr),
-            ];
-            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+            if let Some(flag) = self.options.first_given().or(self.preprocess.first_fixed()) {
                 return Err(Error::Input(format!(
                     "{flag}: {} is a model file, which states this itself",
                     self.source.display()

@@ -1,0 +1,267 @@
+//! `kenar detect`: boxes on photographs.
+
+mod inputs;
+mod network;
+mod picture;
+mod report;
+mod work;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kenar::Model;
+use kenar::detect::Options;
+
+use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
+use super::console::Console;
+use super::file::Output;
+use super::run::model_preprocess;
+use crate::data::{Preprocess, read_class_names};
+use crate::error::{Error, Result};
+use crate::integer::Engine;
+use crate::pipeline::{self, SourceOptions};
+use network::{Float, Int8, Network};
+use report::Ids;
+use work::{Job, Timing};
+
+/// Find objects on images with a model file (int8) or with a checkpoint or ONNX file (float)
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kenar detect det.kenar street.jpg -o out.png
+  kenar detect det.kenar photos/ 'more/*.webp' -o found/ --conf 0.4 --classes person,dog
+  kenar detect det.onnx street.jpg --letterbox 114 -o reference.png
+  kenar detect det.kenar val2017/ --conf 0.001 --json --ids instances_val2017.json > results.json
+
+Images are JPEG, PNG or WebP. With -o, annotated copies are written: one file, or one per image into a
+folder. --json prints COCO's results format: image_id is the file's name without suffix (a number where
+it is one) and category_id counts from 1, unless --ids names an annotation file that has them.")]
+pub struct Detect {
+    /// Model file, checkpoint or ONNX file
+    source: PathBuf,
+    /// Images, folders of images, or patterns such as 'photos/*.jpg'
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Write the images with boxes and captions: a file for one image, a folder for several
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Boxes must score higher than this
+    #[arg(long, value_name = "0..1", default_value_t = 0.25, value_parser = parse_share)]
+    conf: f32,
+    /// Of boxes that overlap by more than this share of their union, the best is kept
+    #[arg(long, value_name = "0..1", default_value_t = 0.45, value_parser = parse_share)]
+    iou: f32,
+    /// Keep the N best boxes of an image
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    max_det: u16,
+    /// Look for these classes only, by name or number from 0
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Boxes of different classes drop each other too
+    #[arg(long)]
+    agnostic: bool,
+    /// One box for every class that scores high enough, not for the best class alone
+    #[arg(long)]
+    multi_label: bool,
+    /// COCO annotation file whose image and category numbers --json uses
+    #[arg(long, value_name = "FILE.json", requires = "json")]
+    ids: Option<PathBuf>,
+    #[command(flatten)]
+    options: SourceArgs,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+    #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
+    isa: IsaArgs,
+    /// Threads of an int8 run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Execution")]
+    threads: u16,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+/// `0.25`.
+fn parse_share(text: &str) -> Result<f32, String> {
+    let share = text.trim().parse::<f32>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("'{text}': expected a number from 0 to 1"))
+}
+
+/// What images go through.
+struct Detector<'n> {
+    network: &'n mut dyn Network,
+    preprocess: Preprocess,
+    labels: Vec<String>,
+    classes: usize,
+    remark: Option<String>,
+}
+
+impl Detect {
+    pub fn run(self, console: &mut Console) -> Result<()> {
+        let images = inputs::images(&self.inputs)?;
+        let targets = match &self.output {
+            Some(output) => {
+                inputs::targets(output, &self.inputs, &images)?.into_iter().map(Some).collect()
+            }
+            None => vec![None; images.len()],
+        };
+        let ids = self.ids.as_deref().map(Ids::open).transpose()?.unwrap_or_default();
+        let jobs = images
+            .iter()
+            .zip(targets)
+            .map(|(image, target)| {
+                let target = match target {
+                    Some(path) => Some((Output::create(&path, &[&self.source])?, path)),
+                    None => None,
+                };
+                Ok(Job { image: image.clone(), target })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if pipeline::is_model_file(&self.source)? {
+            self.int8(jobs, &ids, console)
+        } else {
+            self.float(jobs, &ids, console)
+        }
+    }
+
+    fn int8(&self, jobs: Vec<Job>, ids: &Ids, console: &mut Console) -> Result<()> {
+        let path = &self.source;
+        if let Some(flag) = self.options.first_given().or(self.preprocess.first_fixed()) {
+            return Err(Error::Input(format!(
+                "{flag}: {} is a model file, which states this itself",
+                path.display()
+            )));
+        }
+        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(path))?;
+        let head = network::head(&model, path)?;
+        let mut preprocess = model_preprocess(&model, path)?;
+        if let Some(fit) = self.preprocess.request()?.fit {
+            preprocess.fit = fit;
+        }
+        let engine = Engine::new(self.isa.isa.as_deref(), usize::from(self.threads))?;
+        let mut arena = vec![0; model.arena_bytes()];
+        let mut network = Int8(engine.runner(&model, &mut arena)?);
+        let detector = Detector {
+            network: &mut network,
+            preprocess,
+            labels: self.labels(model.labels().map(str::to_owned).collect())?,
+            classes: head.classes as usize,
+            remark: None,
+        };
+        self.detect(detector, jobs, ids, console)
+    }
+
+    fn float(&self, jobs: Vec<Job>, ids: &Ids, console: &mut Console) -> Result<()> {
+        let loaded = pipeline::load(&self.source, &SourceOptions::from(&self.options))?;
+        let (preprocess, remark) = loaded.preprocess(&self.preprocess.request()?, None)?;
+        let mut network = Float::new(&loaded, preprocess.clone())?;
+        let detector = Detector {
+            network: &mut network,
+            preprocess,
+            labels: self.labels(loaded.labels.clone())?,
+            classes: loaded.head.as_ref().map_or(0, |head| head.classes),
+            remark,
+        };
+        self.detect(detector, jobs, ids, console)
+    }
+
+    fn labels(&self, own: Vec<String>) -> Result<Vec<String>> {
+        self.labels.labels.as_deref().map_or(Ok(own), read_class_names)
+    }
+
+    fn detect(
+        &self,
+        detector: Detector<'_>,
+        jobs: Vec<Job>,
+        ids: &Ids,
+        console: &mut Console,
+    ) -> Result<()> {
+        let Detector { network, preprocess, labels, classes, remark } = detector;
+        let wanted = wanted(&self.classes, &labels, classes)?;
+        let options = Options {
+            confidence: self.conf,
+            iou: self.iou,
+            max_boxes: usize::from(self.max_det),
+            agnostic: self.agnostic,
+            best_class: !self.multi_label,
+            classes: &wanted,
+        };
+        let (count, single) = (jobs.len(), jobs.len() == 1);
+        let bar = console.progress("detect", count);
+        let done = work::run(jobs, &preprocess, network, &options, &labels, &mut || bar.inc(1));
+        bar.finish_and_clear();
+        let (images, timing, mut failures) = (done.images, done.timing, done.failures);
+        if single && let Some(error) = failures.pop() {
+            return Err(error);
+        }
+        if self.json.json {
+            console.json(&report::coco(&images, &labels, ids))?;
+        } else {
+            console.print(&report::text(&images, &labels))?;
+            console.print(&self.footer(&images, &timing, remark.as_deref()))?;
+        }
+        for failure in &failures {
+            console.complain(&format!("error: {failure}\n"));
+        }
+        match failures.len() {
+            0 => Ok(()),
+            n => Err(Error::Input(format!("{n} of {count} images failed"))),
+        }
+    }
+
+    fn footer(&self, images: &[report::Image], timing: &Timing, remark: Option<&str>) -> String {
+        let mut out = String::new();
+        if let Some(output) = self.output.as_ref().filter(|_| !images.is_empty()) {
+            out.push_str(&format!("wrote {}\n", output.display()));
+        }
+        if !images.is_empty() {
+            out.push_str(&format!("  time    {} each\n", timing.describe(images.len())));
+        }
+        if let Some(remark) = remark {
+            out.push_str(&format!("  note    {remark}\n"));
+        }
+        out
+    }
+}
+
+/// Numbers of the classes that were asked for.
+fn wanted(asked: &[String], labels: &[String], classes: usize) -> Result<Vec<u32>> {
+    let number = |name: &String| {
+        let named = labels.iter().position(|label| label.eq_ignore_ascii_case(name.trim()));
+        let found = named.or_else(|| name.trim().parse().ok()).filter(|&class| class < classes);
+        found.map(|class| class as u32).ok_or_else(|| {
+            let known = match labels {
+                [] => format!("numbers from 0 to {}", classes.saturating_sub(1)),
+                labels => labels.join(", "),
+            };
+            Error::Input(format!("--classes {name}: the network's classes are {known}"))
+        })
+    };
+    asked.iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_found_by_name_and_number() {
+        let labels = ["person", "traffic light"].map(String::from);
+        let asked = ["Traffic Light", " 0"].map(String::from);
+        assert_eq!(wanted(&asked, &labels, 2).unwrap(), [1, 0]);
+        assert_eq!(wanted(&["79".into()], &[], 80).unwrap(), [79]);
+        for bad in ["2", "cat", "-1", ""] {
+            let message = wanted(&[bad.into()], &labels, 2).unwrap_err().to_string();
+            assert!(message.contains("person, traffic light"), "{message}");
+        }
+        assert!(wanted(&["80".into()], &[], 80).unwrap_err().to_string().contains("0 to 79"));
+    }
+
+    #[test]
+    fn shares_are_numbers_from_0_to_1() {
+        assert_eq!(parse_share("0.25"), Ok(0.25));
+        for bad in ["1.5", "-0.1", "nan", "x", ""] {
+            assert!(parse_share(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Small random detectors as model files: two levels, every box code.
+
+use kenar::Error;
+use kenar::desc::{Conv2d, DType, Epilogue, Op, OpKind, Store, TensorId, Window};
+use kenar::detect::{BoxCode, Head, Level, MAX_ANCHORS, MAX_LEVELS};
+use kenar::format::write::{InputSpec, ModelWriter};
+use kenar::format::{ChannelOrder, Placement};
+
+use crate::random::Random;
+
+/// All box codes.
+pub const CODES: [BoxCode; 5] = [
+    BoxCode::Dfl { bins: 8 },
+    BoxCode::Distance,
+    BoxCode::ExpDistance,
+    BoxCode::ExpSize,
+    BoxCode::Anchor,
+];
+
+/// A detector of RGB images of this height and width (multiples of 16) with random weights.
+///
+/// `width` is the number of channels of its maps; objectness, anchors, classes and landmarks vary with the code.
+///
+/// # Panics
+///
+/// If it does not load: that is a mistake in the writer, the planner or here.
+pub fn random_detector(seed: u64, code: BoxCode, size: [u32; 2], width: u32) -> Vec<u8> {
+    let mut builder = Builder { random: Random::new(seed), writer: ModelWriter::new() };
+    builder.build(code, size, width).unwrap_or_else(|error| panic!("{code:?}: {error}"))
+}
+
+struct Builder {
+    random: Random,
+    writer: ModelWriter,
+}
+
+impl Builder {
+    fn build(
+        &mut self,
+        code: BoxCode,
+        [height, width]: [u32; 2],
+        channels: u32,
+    ) -> Result<Vec<u8>, Error> {
+        let (anchors, classes, objectness, points) = match code {
+            BoxCode::Dfl { .. } => (1, 5, false, 0),
+            BoxCode::Distance => (2, 1, false, 3),
+            BoxCode::ExpDistance => (1, 3, true, 0),
+            BoxCode::ExpSize => (1, 20, true, 0),
+            BoxCode::Anchor => (3, 4, true, 0),
+        };
+        let input = [height, width, 3];
+        let input = self.writer.add_activation("x", input, DType::I8, 1.0 / 255.0, -128)?;
+        let spec = InputSpec {
+            order: ChannelOrder::Rgb,
+            letterbox: Some(114),
+            placement: Placement::Centred,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
+        self.writer.set_input("image", input, spec)?;
+        let mut map = self.conv("stem", input, channels, 3, 4, (0.02, 0))?;
+        let mut levels = [Level::EMPTY; MAX_LEVELS];
+        let mut outputs = 0;
+        for (index, level) in levels.iter_mut().take(2).enumerate() {
+            map = self.conv(&format!("stage{index}"), map, channels, 3, 2, (0.02, 0))?;
+            let mut output = |components: u32, name: &str, quantization| {
+                let name = format!("p{index}_{name}");
+                let tensor = self.conv(&name, map, anchors * components, 1, 1, quantization)?;
+                self.writer.add_output(&name, tensor)?;
+                outputs += 1;
+                Ok::<u32, Error>(outputs - 1)
+            };
+            level.stride = 8 << index;
+            level.boxes = output(code.channels(), "boxes", (0.02, -20))?;
+            level.scores = output(classes, "scores", (0.06, 40))?;
+            if objectness {
+                level.objectness = Some(output(1, "objectness", (0.05, 20))?);
+            }
+            if points > 0 {
+                level.points = Some(output(2 * points, "points", (0.01, 0))?);
+            }
+            if code == BoxCode::Anchor {
+                for (a, anchor) in level.anchors[..anchors as usize].iter_mut().enumerate() {
+                    *anchor = [9.5 + 7.0 * a as f32, 12.0 + (index * 11) as f32];
+                }
+            }
+        }
+        debug_assert!(anchors as usize <= MAX_ANCHORS);
+        self.writer.set_head(Head {
+            code,
+            centre: if code == BoxCode::Distance { 0.0 } else { 0.5 },
+            anchors_per_cell: anchors,
+            classes,
+            points,
+            levels,
+            level_count: 2,
+        });
+        self.writer.plan_memory()?;
+        core::mem::take(&mut self.writer).finish()
+    }
+
+    /// A convolution whose results spread over the whole range.
+    fn conv(
+        &mut self,
+        name: &str,
+        input: TensorId,
+        channels: u32,
+        side: u32,
+        stride: u32,
+        (scale, zero_point): (f32, i32),
+    ) -> Result<TensorId, Error> {
+        let from = *self.writer.tensor(input);
+        let out = |n: u32| (n - 1) / stride + 1;
+        let shape = [out(from.height), out(from.width), channels];
+        let output = self.writer.add_activation(name, shape, DType::I8, scale, zero_point)?;
+        let depth = (side * side * from.channels) as usize;
+        let mut random = |limit: i32| {
+            let span = 2 * limit as usize + 1;
+            self.random.below(span) as i32 - limit
+        };
+        let weights: Vec<i8> = (0..depth * channels as usize).map(|_| random(127) as i8).collect();
+        let bias: Vec<i32> = (0..channels).map(|_| random(20_000)).collect();
+        // Products of two uniform numbers, one of -127..=127 and one of about -128..=127.
+        let spread = 73.0 * 74.0 * (depth as f32).sqrt();
+        let multiplier: Vec<f32> =
+            (0..channels).map(|_| (40 + random(15)) as f32 / spread).collect();
+        let pad = side / 2;
+        let conv = Conv2d {
+            input,
+            window: Window {
+                size: [side, side],
+                stride: [stride, stride],
+                padding: [pad; 4],
+                dilation: [1, 1],
+            },
+            groups: 1,
+            channels_out: channels,
+            weights: self.writer.add_i8(&weights)?,
+            bias: self.writer.add_i32(&bias)?,
+            multiplier: self.writer.add_f32(&multiplier)?,
+            slope: None,
+            epilogue: Epilogue {
+                residual: None,
+                store: Some(Store {
+                    output,
+                    zero_point,
+                    clamp_min: -128,
+                    clamp_max: 127,
+                    table: None,
+                }),
+                second: None,
+            },
+        };
+        let name = self.writer.add_string(name)?;
+        self.writer.add_op(Op { name, kind: OpKind::Conv2d(conv) });
+        Ok(output)
+    }
+}
