@@ -176,6 +176,25 @@ impl<'a> Builder<'a> {
         self.graph.push(path, op, &[x])
     }
 
+    /// The same with an epsilon of its own.
+    pub fn batch_norm_with(&mut self, path: &str, x: ValueId, eps: f32) -> Result<ValueId> {
+        self.eps = eps;
+        self.batch_norm(path, x)
+    }
+
+    /// A parameter that no node reads, counted and marked as used.
+    pub fn know(&mut self, key: &str) -> Option<&'a ArrayD<f32>> {
+        self.take(key)
+    }
+
+    /// A buffer that no node reads: marked as used, no parameter.
+    pub fn ignore(&mut self, key: &str) -> Option<&'a ArrayD<f32>> {
+        let parameters = self.graph.parameters;
+        let found = self.take(key);
+        self.graph.parameters = parameters;
+        found
+    }
+
     fn batch_norm_op(&mut self, path: &str, c: usize) -> Result<Op> {
         let affine = |b: &mut Self, leaf: &str, default: f32| {
             let key = format!("{path}.{leaf}");
@@ -273,8 +292,8 @@ impl<'a> Builder<'a> {
         self.graph.push(format!("{owner}.max_pool"), op, &[x])
     }
 
-    /// The graph, if every tensor of the checkpoint has its place in it.
-    pub fn finish(self) -> Result<Graph> {
+    /// The graph, if every tensor of the checkpoint has its place in it; else an error with this advice.
+    pub fn finish(self, advice: &str) -> Result<Graph> {
         let unused: Vec<&str> = self
             .ckpt
             .tensors
@@ -287,7 +306,7 @@ impl<'a> Builder<'a> {
         Err(Error::source(
             *first,
             format!(
-                "{} of {} tensors have no place in the '{}' network: {shown}{}; correct the arch file",
+                "{} of {} tensors have no place in the '{}' network: {shown}{}{advice}",
                 unused.len(),
                 self.ckpt.tensors.keys().filter(|k| !is_counter(k)).count(),
                 self.graph.family,

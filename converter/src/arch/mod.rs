@@ -23,6 +23,7 @@ mod outputs;
 mod preprocess;
 pub mod testing;
 mod toml;
+pub mod ultralytics;
 
 use std::path::Path;
 

@@ -92,7 +92,7 @@ pub fn build(ckpt: &Checkpoint, arch: &ArchFile, input: Option<[usize; 3]>) -> R
         None => {}
     }
     mark_outputs(&mut b, arch, &mut known, &results)?;
-    b.finish()
+    b.finish("; correct the arch file")
 }
 
 impl Known {

@@ -3,9 +3,10 @@
 //! `source` is that entry. `onnx` reads whole networks. `checkpoint` tells the container of a state_dict and
 //! reads it into a [`Checkpoint`](crate::checkpoint::Checkpoint); `torch_zip`, `torch_legacy` and `safetensors`
 //! are the containers; `pickle` is the restricted machine behind the first two; `storage` and `tensor` turn
-//! bytes into arrays; `state_dict` finds the weights in what was saved.
+//! bytes into arrays; `state_dict` finds the weights in what was saved, `module` the records of a pickled module.
 
 pub mod checkpoint;
+pub mod module;
 pub mod onnx;
 pub mod pickle;
 mod safetensors;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::checkpoint::{self, Container};
+use super::module::{self, PickledModule};
 use super::onnx;
 use crate::arch::{self, ArchFile};
 use crate::detect::RawHead;
@@ -25,7 +26,7 @@ pub struct LoadOptions {
 pub struct Source {
     /// The float graph as the source describes it, nothing folded.
     pub graph: Graph,
-    /// `pytorch-zip`, `pytorch-legacy`, `safetensors` or `onnx`.
+    /// `pytorch-zip`, `pytorch-legacy`, `safetensors`, `pytorch-module` or `onnx`.
     pub kind: &'static str,
     /// The architecture of a checkpoint.
     pub arch: Option<ArchFile>,
@@ -61,7 +62,16 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
             return Ok(Source { graph, kind, arch, head, notes, outputs_refused });
         }
     };
-    let weights = checkpoint::from_bytes(&bytes).map_err(|e| e.in_file(path))?;
+    let weights = match checkpoint::from_bytes(&bytes) {
+        Ok(weights) => weights,
+        // What is refused as a state_dict may be a module.
+        Err(refusal) => {
+            return match module::from_bytes(&bytes).map_err(|e| e.in_file(path))? {
+                Some(pickled) => from_module(path, &pickled, options),
+                None => Err(refusal.in_file(path)),
+            };
+        }
+    };
     drop(bytes);
     let mut arch = arch::resolve(&weights, options.arch.as_deref()).map_err(|e| e.in_file(path))?;
     let mut outputs_refused = None;
@@ -78,6 +88,24 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
     notes.extend(arch.undecodable());
     let (kind, arch) = (container.name(), Some(arch));
     Ok(Source { graph, kind, arch, head, notes, outputs_refused })
+}
+
+/// A pickled module whose classes are known.
+fn from_module(path: &Path, pickled: &PickledModule, options: &LoadOptions) -> Result<Source> {
+    if options.arch.is_some() {
+        return Err(Error::Input(format!(
+            "{}: --arch describes the network of a state_dict; a pickled module carries its own",
+            path.display()
+        )));
+    }
+    let built = arch::ultralytics::build(pickled, options.input).map_err(|e| e.in_file(path))?;
+    let mut notes = built.notes;
+    if pickled.weights.wrapper.contains("ema") {
+        notes.push(format!("the averaged weights under '{}' are used", pickled.weights.wrapper));
+    }
+    let (graph, head) = (built.graph, built.head);
+    let kind = "pytorch-module";
+    Ok(Source { graph, kind, arch: None, head, notes, outputs_refused: None })
 }
 
 /// ONNX has no magic number: the name says it, or a protobuf message that starts with an IR version of one byte.

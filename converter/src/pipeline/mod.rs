@@ -41,7 +41,7 @@ pub struct Loaded {
     pub path: PathBuf,
     /// SHA-256 of the file, `sha256:...`.
     pub hash: String,
-    /// `pytorch-zip`, `pytorch-legacy`, `safetensors` or `onnx`.
+    /// `pytorch-zip`, `pytorch-legacy`, `safetensors`, `pytorch-module` or `onnx`.
     pub kind: &'static str,
     /// As the source has it.
     pub graph: Graph,

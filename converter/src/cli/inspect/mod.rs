@@ -69,7 +69,7 @@ impl Inspect {
         if print_arch {
             let arch = loaded.arch.as_ref().ok_or_else(|| {
                 Error::Input(format!(
-                    "{}: states its own graph; only checkpoints have an architecture file",
+                    "{}: states its own graph; only state_dicts have an architecture file",
                     self.source.display()
                 ))
             })?;

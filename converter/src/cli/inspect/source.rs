@@ -28,7 +28,7 @@ pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
     let input = graph.value(graph.input);
     let converted = needs.and_then(|n| n.as_ref().ok());
     json!({
-        "kind": if loaded.arch.is_some() { "checkpoint" } else { "onnx" },
+        "kind": if loaded.kind == "onnx" { "onnx" } else { "checkpoint" },
         "container": loaded.kind,
         "file": loaded.path.display().to_string(),
         "source_hash": loaded.hash,
@@ -71,9 +71,9 @@ pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
 /// The report for people.
 pub fn text(loaded: &Loaded, needs: Option<&Result<Converted>>) -> String {
     let graph = &loaded.graph;
-    let kind = match loaded.arch {
-        Some(_) => format!("checkpoint ({})", loaded.kind),
-        None => "ONNX graph".to_owned(),
+    let kind = match loaded.kind {
+        "onnx" => "ONNX graph".to_owned(),
+        kind => format!("checkpoint ({kind})"),
     };
     let mut out = format!("{}: {kind}\n\n", loaded.path.display());
     let mut line = |name: &str, value: String| out.push_str(&format!("  {name:<12} {value}\n"));
