@@ -1,6 +1,6 @@
 //! x86-64 with AVX2: `vpmaddubsw` on magnitudes. Two products of 128 * 127 fit an i16, so nothing saturates.
 
-use super::{Isa, Kernel};
+use super::{Isa, Kernel, parted};
 use core::arch::x86_64::*;
 
 /// Token of AVX2.
@@ -46,12 +46,15 @@ impl Isa for Avx2 {
     const BIAS: i32 = 0;
     const MR: usize = 4;
     const NV: usize = 2;
+    const WIDE: usize = 0;
 
     type I = __m256i;
     type F = __m256;
     type A<'a> = &'a [u8; 16];
     type X = (__m256i, __m256i);
     type W = __m256i;
+    type H = __m256i;
+    type B = __m256i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -215,6 +218,101 @@ impl Isa for Avx2 {
         match out.first_chunk_mut::<16>() {
             Some(out) => *out = bytes,
             None => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b),
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i16(self, x: i16) -> __m256i {
+        proven!(_mm256_set1_epi16(x))
+    }
+
+    #[inline(always)]
+    fn splat_i8(self, q: i32) -> __m256i {
+        proven!(_mm256_set1_epi8(q as i8))
+    }
+
+    #[inline(always)]
+    fn pack_i16(self, q: [__m256i; 2], low: __m256i, high: __m256i) -> __m256i {
+        proven!({
+            // Packing works in each half of the register; the permutation joins what belongs together.
+            let v = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(q[0], q[1]));
+            _mm256_min_epi16(_mm256_max_epi16(v, low), high)
+        })
+    }
+
+    #[inline(always)]
+    fn pack_i8(self, q: [__m256i; 4], zero: __m256i, low: __m256i, high: __m256i) -> __m256i {
+        proven!({
+            let a = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
+            let b = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
+            let v = _mm256_packs_epi16(a, b);
+            let v = _mm256_min_epi8(_mm256_max_epi8(v, low), high);
+            _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
+        let (whole, rest) = bytes.as_chunks_mut::<32>();
+        for bytes in whole {
+            // SAFETY: the token proves the features; pointers are those of arrays of 256 and of 32 bytes.
+            unsafe {
+                let index = _mm256_loadu_si256(bytes.as_ptr().cast());
+                // Sixteen entries at a time: a shuffle gives zero where the index has its highest bit set, which a
+                // saturating sum sets for all but the sixteen indices that are meant.
+                let mut found = _mm256_setzero_si256();
+                for i in 0..16 {
+                    let entries = _mm_loadu_si128(table.as_ptr().add(16 * i).cast());
+                    let entries = _mm256_broadcastsi128_si256(entries);
+                    let near = _mm256_xor_si256(index, _mm256_set1_epi8((16 * i) as i8));
+                    let near = _mm256_adds_epu8(near, _mm256_set1_epi8(0x70));
+                    found = _mm256_or_si256(found, _mm256_shuffle_epi8(entries, near));
+                }
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), found);
+            }
+        }
+        for b in rest {
+            *b = table[usize::from(*b)];
+        }
+    }
+
+    #[inline(always)]
+    fn put_i16<const P: usize>(self, v: __m256i, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2) };
+        assert!(parted(32, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let out = out.as_mut_ptr();
+        // SAFETY: the token proves the features; the parts are inside `out`, by the assertion.
+        unsafe {
+            if P == 1 {
+                _mm256_storeu_si256(out.cast(), v);
+            } else {
+                _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(v));
+                _mm_storeu_si128(out.add(step).cast(), _mm256_extracti128_si256::<1>(v));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_i8<const P: usize>(self, b: __m256i, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2 || P == 4) };
+        assert!(parted(32, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let out = out.as_mut_ptr();
+        // SAFETY: the token proves the features; the parts are inside `out`, by the assertion.
+        unsafe {
+            let (low, high) = (_mm256_castsi256_si128(b), _mm256_extracti128_si256::<1>(b));
+            match P {
+                1 => _mm256_storeu_si256(out.cast(), b),
+                2 => {
+                    _mm_storeu_si128(out.cast(), low);
+                    _mm_storeu_si128(out.add(step).cast(), high);
+                }
+                _ => {
+                    _mm_storel_epi64(out.cast(), low);
+                    _mm_storel_epi64(out.add(step).cast(), _mm_unpackhi_epi64(low, low));
+                    _mm_storel_epi64(out.add(2 * step).cast(), high);
+                    _mm_storel_epi64(out.add(3 * step).cast(), _mm_unpackhi_epi64(high, high));
+                }
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! x86-64 with AVX-512 VNNI: `vpdpbusd` multiplies unsigned activations with signed weights, four per lane.
 
-use super::{Isa, Kernel};
+use super::{Isa, Kernel, parted};
 use core::arch::x86_64::*;
 
 /// Token of AVX-512 F, BW, VL, DQ and VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512Vnni(());
+pub struct Avx512Vnni {
+    /// Whether there is VBMI as well: byte shuffles over several registers.
+    vbmi: bool,
+}
 
 /// Intrinsics on registers, or on memory that is a reference to an array of the vector's size.
 macro_rules! proven {
@@ -34,7 +37,11 @@ impl Avx512Vnni {
             target_feature = "avx512dq",
             target_feature = "avx512vnni"
         ));
-        found.then_some(Self(()))
+        #[cfg(feature = "std")]
+        let vbmi = std::arch::is_x86_feature_detected!("avx512vbmi");
+        #[cfg(not(feature = "std"))]
+        let vbmi = cfg!(target_feature = "avx512vbmi");
+        found.then_some(Self { vbmi })
     }
 }
 
@@ -42,6 +49,24 @@ impl Avx512Vnni {
 #[inline(never)]
 fn entered<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
     kernel.eval(isa)
+}
+
+/// 256 table entries in four registers, selected by seven bits twice and by the eighth.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn look_up_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
+    // SAFETY: the pointer is that of an array of 256 bytes; the instruction needs no alignment.
+    let quarter = |i: usize| unsafe { _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()) };
+    let quarters = [quarter(0), quarter(1), quarter(2), quarter(3)];
+    for piece in bytes.chunks_mut(64) {
+        let mask = u64::MAX >> (64 - piece.len());
+        // SAFETY: the mask keeps the load inside `piece`.
+        let index = unsafe { _mm512_maskz_loadu_epi8(mask, piece.as_ptr().cast()) };
+        let low = _mm512_permutex2var_epi8(quarters[0], index, quarters[1]);
+        let high = _mm512_permutex2var_epi8(quarters[2], index, quarters[3]);
+        let chosen = _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+        // SAFETY: as the load.
+        unsafe { _mm512_mask_storeu_epi8(piece.as_mut_ptr().cast(), mask, chosen) };
+    }
 }
 
 /// A mask of the first `n` lanes.
@@ -56,12 +81,15 @@ impl Isa for Avx512Vnni {
     const BIAS: i32 = 128;
     const MR: usize = 14;
     const NV: usize = 2;
+    const WIDE: usize = 6;
 
     type I = __m512i;
     type F = __m512;
     type A<'a> = &'a [u8; 16];
     type X = __m512i;
     type W = __m512i;
+    type H = __m512i;
+    type B = __m512i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -230,6 +258,94 @@ impl Isa for Avx512Vnni {
             let mask = first(out.len() / 2);
             // SAFETY: the token proves the features; the mask keeps the store inside `out`.
             unsafe { _mm512_mask_cvtepi32_storeu_epi16(out.as_mut_ptr().cast(), mask, v) }
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i16(self, x: i16) -> __m512i {
+        proven!(_mm512_set1_epi16(x))
+    }
+
+    #[inline(always)]
+    fn splat_i8(self, q: i32) -> __m512i {
+        proven!(_mm512_set1_epi8((q + Self::BIAS) as i8))
+    }
+
+    #[inline(always)]
+    fn pack_i16(self, q: [__m512i; 2], low: __m512i, high: __m512i) -> __m512i {
+        proven!({
+            // Packing works in each quarter of the register; the permutation joins what belongs together.
+            let v = _mm512_packs_epi32(q[0], q[1]);
+            let v = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v);
+            _mm512_min_epi16(_mm512_max_epi16(v, low), high)
+        })
+    }
+
+    #[inline(always)]
+    fn pack_i8(self, q: [__m512i; 4], zero: __m512i, low: __m512i, high: __m512i) -> __m512i {
+        proven!({
+            let a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
+            let b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+            let v = _mm512_packus_epi16(a, b);
+            let v = _mm512_min_epu8(_mm512_max_epu8(v, low), high);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(order, v)
+        })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
+        if self.vbmi {
+            // SAFETY: the token's field says that the processor has the features.
+            return unsafe { look_up_vbmi(table, bytes) };
+        }
+        for b in bytes {
+            *b = table[usize::from(*b)];
+        }
+    }
+
+    #[inline(always)]
+    fn put_i16<const P: usize>(self, v: __m512i, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2) };
+        assert!(parted(64, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let out = out.as_mut_ptr();
+        // SAFETY: the token proves the features; the parts are inside `out`, by the assertion.
+        unsafe {
+            if P == 1 {
+                _mm512_storeu_si512(out.cast(), v);
+            } else {
+                _mm256_storeu_si256(out.cast(), _mm512_castsi512_si256(v));
+                _mm256_storeu_si256(out.add(step).cast(), _mm512_extracti64x4_epi64::<1>(v));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_i8<const P: usize>(self, b: __m512i, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2 || P == 4) };
+        assert!(parted(64, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let out = out.as_mut_ptr();
+        // SAFETY: the token proves the features; the parts are inside `out`, by the assertion.
+        unsafe {
+            match P {
+                1 => _mm512_storeu_si512(out.cast(), b),
+                2 => {
+                    _mm256_storeu_si256(out.cast(), _mm512_castsi512_si256(b));
+                    _mm256_storeu_si256(out.add(step).cast(), _mm512_extracti64x4_epi64::<1>(b));
+                }
+                _ => {
+                    let part = [
+                        _mm512_castsi512_si128(b),
+                        _mm512_extracti32x4_epi32::<1>(b),
+                        _mm512_extracti32x4_epi32::<2>(b),
+                        _mm512_extracti32x4_epi32::<3>(b),
+                    ];
+                    _mm_storeu_si128(out.cast(), part[0]);
+                    _mm_storeu_si128(out.add(step).cast(), part[1]);
+                    _mm_storeu_si128(out.add(2 * step).cast(), part[2]);
+                    _mm_storeu_si128(out.add(3 * step).cast(), part[3]);
+                }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod platform;
+mod runs;
 mod scalar;
 mod strided;
 #[cfg(all(test, feature = "alloc"))]
@@ -26,6 +27,7 @@ pub use avx512_vnni::Avx512Vnni;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use platform::Platform;
+pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
 pub(crate) use strided::strided;
 
@@ -56,6 +58,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     const MR: usize;
     /// Vectors of a row of that tile.
     const NV: usize;
+    /// Rows of a tile with four vectors in a row, where that is another tile worth having; otherwise 0.
+    const WIDE: usize;
 
     /// `LANES` i32.
     type I: core::marker::Copy;
@@ -67,6 +71,10 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     type X: core::marker::Copy;
     /// Four weights for each of `LANES` dot products.
     type W: core::marker::Copy;
+    /// `2 * LANES` i16.
+    type H: core::marker::Copy;
+    /// `4 * LANES` bytes.
+    type B: core::marker::Copy;
 
     /// Runs a kernel as a function of its own, compiled with the features of the set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
@@ -111,7 +119,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn min_f32(self, a: Self::F, b: Self::F) -> Self::F;
     /// Larger of two numbers, neither NaN.
     fn max_f32(self, a: Self::F, b: Self::F) -> Self::F;
-    /// Nearest integer, ties to even, for magnitudes up to 2^22.
+    /// Nearest integer, ties to even, for magnitudes up to 2^22; beyond, up to 2^30, any integer of that sign and at
+    /// least that magnitude.
     fn round(self, v: Self::F) -> Self::I;
 
     /// `q + BIAS` of the first `LANES` bytes.
@@ -122,4 +131,25 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn store_i8(self, v: Self::I, out: &mut [u8]);
     /// Writes native-endian i16 into the `LANES` places (`2 * LANES` bytes) of `out`, or as many as it has.
     fn store_i16(self, v: Self::I, out: &mut [u8]);
+
+    /// All lanes `x`.
+    fn splat_i16(self, x: i16) -> Self::H;
+    /// All bytes `q + BIAS`.
+    fn splat_i8(self, q: i32) -> Self::B;
+    /// `q` of two vectors, limited to `low..=high`.
+    fn pack_i16(self, q: [Self::I; 2], low: Self::H, high: Self::H) -> Self::H;
+    /// `q + BIAS` of four vectors plus `zero` (-512..=512), limited to `low..=high`, as they are stored.
+    fn pack_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
+    /// Replaces every byte `b` by `table[b]`.
+    fn look_up(self, table: &[u8; 256], bytes: &mut [u8]);
+    /// Writes `P` (1 or 2) equal parts, `step` bytes apart; panics if `out` is too short.
+    fn put_i16<const P: usize>(self, v: Self::H, out: &mut [u8], step: usize);
+    /// Writes `P` (1, 2 or 4) equal parts, `step` bytes apart; panics if `out` is too short.
+    fn put_i8<const P: usize>(self, b: Self::B, out: &mut [u8], step: usize);
+}
+
+/// Bytes that `parts` parts of `whole` bytes need, `step` apart.
+#[inline(always)]
+fn parted(whole: usize, parts: usize, step: usize) -> Option<usize> {
+    step.checked_mul(parts - 1)?.checked_add(whole / parts)
 }

@@ -8,7 +8,7 @@
 //! x:   x0   x1   x0   x1   x0   x1   x0   x1  |  x2   x3   x2   x3   x2   x3   x2   x3
 //! ```
 
-use super::{Isa, Kernel};
+use super::{Isa, Kernel, parted};
 use core::arch::aarch64::*;
 
 /// Token of the aarch64 baseline.
@@ -51,12 +51,15 @@ impl Isa for Neon {
     const BIAS: i32 = 0;
     const MR: usize = 4;
     const NV: usize = 4;
+    const WIDE: usize = 0;
 
     type I = int32x4_t;
     type F = float32x4_t;
     type A<'a> = int8x16_t;
     type X = int8x16_t;
     type W = int8x16_t;
+    type H = int16x8_t;
+    type B = int8x16_t;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -199,6 +202,107 @@ impl Isa for Neon {
         match out.first_chunk_mut::<8>() {
             Some(out) => *out = bytes,
             None => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b),
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i16(self, x: i16) -> int16x8_t {
+        proven!(vdupq_n_s16(x))
+    }
+
+    #[inline(always)]
+    fn splat_i8(self, q: i32) -> int8x16_t {
+        proven!(vdupq_n_s8(q as i8))
+    }
+
+    #[inline(always)]
+    fn pack_i16(self, q: [int32x4_t; 2], low: int16x8_t, high: int16x8_t) -> int16x8_t {
+        proven!({
+            let v = vqmovn_high_s32(vqmovn_s32(q[0]), q[1]);
+            vminq_s16(vmaxq_s16(v, low), high)
+        })
+    }
+
+    #[inline(always)]
+    fn pack_i8(
+        self,
+        q: [int32x4_t; 4],
+        zero: int16x8_t,
+        low: int8x16_t,
+        high: int8x16_t,
+    ) -> int8x16_t {
+        proven!({
+            let a = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(q[0]), q[1]), zero);
+            let b = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(q[2]), q[3]), zero);
+            let v = vqmovn_high_s16(vqmovn_s16(a), b);
+            vminq_s8(vmaxq_s8(v, low), high)
+        })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
+        let (whole, rest) = bytes.as_chunks_mut::<16>();
+        proven!({
+            // Four times 64 entries; an index outside of a quarter's range leaves the byte as it is.
+            let quarter = |i: usize| vld1q_u8_x4(table.as_ptr().add(64 * i));
+            let quarters = [quarter(0), quarter(1), quarter(2), quarter(3)];
+            for bytes in whole {
+                let index = vld1q_u8(bytes.as_ptr());
+                let v = vqtbl4q_u8(quarters[0], index);
+                let v = vqtbx4q_u8(v, quarters[1], vsubq_u8(index, vdupq_n_u8(64)));
+                let v = vqtbx4q_u8(v, quarters[2], vsubq_u8(index, vdupq_n_u8(128)));
+                let v = vqtbx4q_u8(v, quarters[3], vsubq_u8(index, vdupq_n_u8(192)));
+                vst1q_u8(bytes.as_mut_ptr(), v);
+            }
+        });
+        for b in rest {
+            *b = table[usize::from(*b)];
+        }
+    }
+
+    #[inline(always)]
+    fn put_i16<const P: usize>(self, v: int16x8_t, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2) };
+        assert!(parted(16, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let (out, v) = (out.as_mut_ptr(), proven!(vreinterpretq_u8_s16(v)));
+        // SAFETY: NEON is there; the parts are inside `out`, by the assertion.
+        unsafe {
+            if P == 1 {
+                vst1q_u8(out, v);
+            } else {
+                vst1_u8(out, vget_low_u8(v));
+                vst1_u8(out.add(step), vget_high_u8(v));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_i8<const P: usize>(self, b: int8x16_t, out: &mut [u8], step: usize) {
+        const { assert!(P == 1 || P == 2 || P == 4) };
+        assert!(parted(16, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
+        let (out, b) = (out.as_mut_ptr(), proven!(vreinterpretq_u8_s8(b)));
+        // SAFETY: NEON is there; the parts are inside `out`, by the assertion; lanes are written by copies of four
+        // bytes, which need no alignment.
+        unsafe {
+            match P {
+                1 => vst1q_u8(out, b),
+                2 => {
+                    vst1_u8(out, vget_low_u8(b));
+                    vst1_u8(out.add(step), vget_high_u8(b));
+                }
+                _ => {
+                    let words = vreinterpretq_u32_u8(b);
+                    let word: [u32; 4] = [
+                        vgetq_lane_u32::<0>(words),
+                        vgetq_lane_u32::<1>(words),
+                        vgetq_lane_u32::<2>(words),
+                        vgetq_lane_u32::<3>(words),
+                    ];
+                    for (i, word) in word.into_iter().enumerate() {
+                        out.add(i * step).cast::<u32>().write_unaligned(word);
+                    }
+                }
+            }
         }
     }
 }

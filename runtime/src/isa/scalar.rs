@@ -15,12 +15,15 @@ impl Isa for Scalar {
     const BIAS: i32 = 0;
     const MR: usize = 4;
     const NV: usize = 2;
+    const WIDE: usize = 0;
 
     type I = [i32; LANES];
     type F = [f32; LANES];
     type A<'a> = &'a [u8; 16];
     type X = [i8; 4];
     type W = [[i8; 4]; LANES];
+    type H = [i16; 2 * LANES];
+    type B = [u8; 4 * LANES];
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -124,7 +127,8 @@ impl Isa for Scalar {
 
     #[inline(always)]
     fn round(self, v: [f32; LANES]) -> [i32; LANES] {
-        v.map(round_ties_even)
+        const MOST: f32 = 4_194_304.0;
+        v.map(|x| round_ties_even(x.clamp(-MOST, MOST)))
     }
 
     #[inline(always)]
@@ -150,6 +154,67 @@ impl Isa for Scalar {
     fn store_i16(self, v: [i32; LANES], out: &mut [u8]) {
         for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(v) {
             *o = (x as i16).to_ne_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn splat_i16(self, x: i16) -> [i16; 2 * LANES] {
+        [x; 2 * LANES]
+    }
+
+    #[inline(always)]
+    fn splat_i8(self, q: i32) -> [u8; 4 * LANES] {
+        [q as u8; 4 * LANES]
+    }
+
+    #[inline(always)]
+    fn pack_i16(
+        self,
+        q: [[i32; LANES]; 2],
+        low: [i16; 2 * LANES],
+        high: [i16; 2 * LANES],
+    ) -> [i16; 2 * LANES] {
+        core::array::from_fn(|i| {
+            let q = q[i / LANES][i % LANES];
+            q.max(i32::from(low[i])).min(i32::from(high[i])) as i16
+        })
+    }
+
+    #[inline(always)]
+    fn pack_i8(
+        self,
+        q: [[i32; LANES]; 4],
+        zero: [i16; 2 * LANES],
+        low: [u8; 4 * LANES],
+        high: [u8; 4 * LANES],
+    ) -> [u8; 4 * LANES] {
+        core::array::from_fn(|i| {
+            let q = q[i / LANES][i % LANES].saturating_add(i32::from(zero[0]));
+            q.max(i32::from(low[i] as i8)).min(i32::from(high[i] as i8)) as u8
+        })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
+        for b in bytes {
+            *b = table[usize::from(*b)];
+        }
+    }
+
+    #[inline(always)]
+    fn put_i16<const P: usize>(self, v: [i16; 2 * LANES], out: &mut [u8], step: usize) {
+        for (part, v) in v.chunks_exact(2 * LANES / P).enumerate() {
+            let out = &mut out[part * step..][..4 * LANES / P];
+            for (o, x) in out.as_chunks_mut::<2>().0.iter_mut().zip(v) {
+                *o = x.to_ne_bytes();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_i8<const P: usize>(self, b: [u8; 4 * LANES], out: &mut [u8], step: usize) {
+        for (part, b) in b.chunks_exact(4 * LANES / P).enumerate() {
+            out[part * step..][..4 * LANES / P].copy_from_slice(b);
         }
     }
 }

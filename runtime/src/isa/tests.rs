@@ -37,6 +37,8 @@ impl Kernel for Body {
         rounding(isa, &mut rng, &mut seen);
         bytes(isa, &mut rng, &mut seen);
         words(isa, &mut rng, &mut seen);
+        packs(isa, &mut rng, &mut seen);
+        tables(isa, &mut rng, &mut seen);
         lane_dots(isa, &mut rng, &mut seen);
         group_dots(isa, &mut rng, &mut seen);
         seen
@@ -91,6 +93,64 @@ fn products<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
             let [acc, x, y] = [&acc, &x, &y].map(|v| isa.load_i32(&v[at..]));
             put(seen, "mul_add", lanes(isa, isa.mul_add(acc, x, y)));
         }
+    }
+}
+
+/// Bytes and words leave in parts; what is between the parts stays.
+#[inline(always)]
+fn packs<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        // Vector `v` of lanes `at..` is the same piece of all tokens' data.
+        let q: [[i32; WIDTH]; 4] = core::array::from_fn(|_| {
+            array(|_| if rng.chance(20) { any(rng) } else { rng.int(-400, 400) })
+        });
+        let zero = rng.int(-128, 127);
+        let low = rng.int(-128, 127);
+        let high = rng.int(low, 127);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let v = [&q[0], &q[1], &q[2], &q[3]].map(|q| isa.load_i32(&q[at..]));
+            let limits = [isa.splat_i8(low), isa.splat_i8(high)];
+            let zero = isa.splat_i16((zero + I::BIAS) as i16);
+            let bytes = isa.pack_i8(v, zero, limits[0], limits[1]);
+            let step = I::LANES + 3;
+            let mut out = [[77; 4 * (WIDTH + 3)]; 3];
+            isa.put_i8::<1>(bytes, &mut out[0], 0);
+            isa.put_i8::<2>(bytes, &mut out[1], 2 * step);
+            isa.put_i8::<4>(bytes, &mut out[2], step);
+            for i in 0..4 {
+                let lane = I::LANES * i;
+                let whole = &out[0][lane..][..I::LANES];
+                assert_eq!(whole, &out[1][i / 2 * 2 * step + i % 2 * I::LANES..][..I::LANES]);
+                assert_eq!(whole, &out[2][i * step..][..I::LANES]);
+                assert!(i == 3 || out[2][i * step + I::LANES..][..3] == [77; 3]);
+                let name = ["pack_i8 0", "pack_i8 1", "pack_i8 2", "pack_i8 3"][i];
+                put(seen, name, whole.iter().map(|b| i64::from(*b as i8 as u8 ^ I::BIAS as u8)));
+            }
+            let limits = [isa.splat_i16(-32767), isa.splat_i16(30000)];
+            let words = isa.pack_i16([v[0], v[1]], limits[0], limits[1]);
+            let mut out = [[77; 4 * WIDTH + 6]; 2];
+            isa.put_i16::<1>(words, &mut out[0], 0);
+            isa.put_i16::<2>(words, &mut out[1], 2 * step);
+            for i in 0..2 {
+                let whole = &out[0][2 * I::LANES * i..][..2 * I::LANES];
+                assert_eq!(whole, &out[1][2 * step * i..][..2 * I::LANES]);
+                let words = whole.as_chunks::<2>().0.iter().map(|x| i16::from_ne_bytes(*x).into());
+                put(seen, ["pack_i16 0", "pack_i16 1"][i], words);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tables<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    let table: [u8; 256] = core::array::from_fn(|_| rng.next() as u8);
+    for len in [0, 1, 15, 16, 31, 32, 33, 63, 64, 65, 256] {
+        let bytes: Vec<u8> =
+            (0..len).map(|i| (if len == 256 { i } else { rng.next() }) as u8).collect();
+        let mut found = bytes.clone();
+        isa.look_up(&table, &mut found);
+        assert!(bytes.iter().zip(&found).all(|(b, f)| table[usize::from(*b)] == *f));
+        put(seen, "look_up", found.iter().map(|b| i64::from(*b)));
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Body {
     /// Folded, padded by [`MAX_LANES`].
     pub bias: Vec<i32>,
     /// Padded by [`MAX_LANES`].
-    multiplier: Vec<f32>,
+    pub multiplier: Vec<f32>,
     /// Factors below zero, padded by [`MAX_LANES`].
     slope: Option<Vec<f32>>,
     pub epilogue: PackedEpilogue,
@@ -51,7 +51,7 @@ impl Body {
 
 /// How the sums are computed.
 enum Method {
-    /// GEMM over rows found through offsets, or over gathered rows where channels are few.
+    /// GEMM over rows found where they are: taps, or whole window rows.
     Indirect(indirect::Weights),
     /// Small groups: several of them share a vector.
     Grouped(grouped::Weights),
@@ -137,16 +137,34 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
         let sum: i32 = w.iter().map(|w| i32::from(*w as i8)).sum();
         b.wrapping_sub(zero_point.wrapping_mul(sum))
     });
+    let folded = folded.chain([0; MAX_LANES * 4]).collect();
+    let mut epilogue = PackedEpilogue::new(&conv.epilogue, lookup, I::BIAS);
+    if conv.slope.is_none() {
+        epilogue.bound(most(conv, lookup, geometry.taps() * depth));
+    }
     Body {
         geometry,
         channels_out: conv.channels_out as usize,
         depth,
         zero: zero_point as u8,
-        bias: folded.chain([0; MAX_LANES * 4]).collect(),
+        bias: folded,
         multiplier: channels_f32(lookup.bytes(conv.multiplier)),
         slope: conv.slope.map(|s| channels_f32(lookup.bytes(s))),
-        epilogue: PackedEpilogue::new(&conv.epilogue, lookup, I::BIAS),
+        epilogue,
     }
+}
+
+/// The largest magnitude of a scaled accumulator, over all inputs.
+fn most(conv: &Conv2d, lookup: &impl Lookup, depth: usize) -> f64 {
+    let bias = lookup.bytes(conv.bias).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
+    let multiplier = lookup.bytes(conv.multiplier).as_chunks::<4>().0;
+    let weights = lookup.bytes(conv.weights).chunks_exact(depth);
+    let channels = weights.zip(bias).zip(multiplier).map(|((w, bias), multiplier)| {
+        let sum: u32 = w.iter().map(|w| u32::from((*w as i8).unsigned_abs())).sum();
+        let acc = 255.0 * f64::from(sum) + f64::from(bias.unsigned_abs());
+        acc * f64::from(f32::from_le_bytes(*multiplier))
+    });
+    channels.fold(0.0, f64::max)
 }
 
 /// Canonical weights, `[C_out, taps, depth]`.

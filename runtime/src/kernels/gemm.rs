@@ -1,75 +1,156 @@
 //! The micro-kernel: a tile of `MR` output pixels by `NV` vectors of output channels.
 //!
-//! Activations are rows of bytes found through offsets, one per output pixel and window tap; weights are packed by
-//! [`super::pack`]. A step takes 16 bytes of every row; the four lanes of four bytes are written out, because in a loop
-//! compilers leave the accumulators in memory. Rows whose length is no multiple of 16 end with single lanes, in a
-//! variant of the tile: with both loops in one function accumulators were spilled and the rate fell from 86 to 63 % of
-//! the peak (`rates`, 3x3 128-128 @28). Tested through `conv`.
+//! Activations are [`Runs`] of bytes, some for every output pixel; weights are packed by [`super::pack`]. A step takes
+//! 16 bytes of every row; the four lanes of four bytes are written out, because in a loop compilers leave the
+//! accumulators in memory. Runs whose length is no multiple of 16 end with single lanes, in a variant of the tile: with
+//! both loops in one function accumulators were spilled and the rate fell from 86 to 63 % of the peak (`rates`,
+//! 3x3 128-128 @28). What becomes of the sums is the business of an [`End`]. Tested through `conv`.
 
-use crate::isa::{Isa, Kernel};
+use super::epilogue::Live;
+use crate::isa::{Isa, Kernel, Runs};
 
 /// Most rows of a tile on any instruction set.
 pub(super) const MAX_ROWS: usize = 14;
 /// Most accumulators of a tile on any instruction set.
 pub(super) const MAX_TILE: usize = 14 * 32;
-/// The offset of a tap outside the map: its row is the padding row.
-pub(super) const OUTSIDE: u32 = u32::MAX;
-
-/// Offsets into the input of one tap for the rows of a tile.
-pub(super) type Tap = [u32; MAX_ROWS];
 
 /// Arguments of a tile.
-pub(super) struct Args<'a> {
-    /// The input tensor with its slack.
-    pub input: &'a [u8],
-    /// The row read for [`OUTSIDE`].
-    pub padding: &'a [u8],
-    /// One entry per tap.
-    pub taps: &'a [Tap],
-    /// Added to every offset: first channel of the group.
+pub(super) struct Args<'a, E> {
+    /// What the rows read.
+    pub runs: &'a Runs<'a, MAX_ROWS>,
+    /// First byte of every run: first channel of the group.
     pub channel: usize,
-    /// Steps of 16 bytes per tap.
+    /// Steps of 16 bytes per run.
     pub steps: usize,
     /// Lanes of 4 bytes behind them, 0 to 3.
     pub lanes: usize,
-    /// Panel: per tap `4 * steps + lanes` times `NV` vectors.
+    /// Panel: per run `4 * steps + lanes` times `NV` vectors.
     pub weights: &'a [i8],
-    /// Where the sums start, `NV * LANES` values; none: at what `acc` holds.
+    /// Where the sums start and where they go.
+    pub end: E,
+}
+
+/// The two ends of a tile's sums.
+pub(super) trait End<I: Isa> {
+    /// What the sums of row `row`, vector `n` of `nv`, start from.
+    fn start(&self, isa: I, row: usize, n: usize, nv: usize) -> I::I;
+    /// Takes the sums.
+    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]);
+}
+
+/// Leaves the sums in memory, `[MR, NV * LANES]`.
+pub(super) struct ToMemory<'a> {
+    /// Where they start, `NV * LANES` values; none: at what `sums` holds.
     pub bias: Option<&'a [i32]>,
-    /// `[MR, NV * LANES]` sums.
-    pub acc: &'a mut [i32],
+    pub sums: &'a mut [i32],
+}
+
+impl<I: Isa> End<I> for ToMemory<'_> {
+    #[inline(always)]
+    fn start(&self, isa: I, row: usize, n: usize, nv: usize) -> I::I {
+        match self.bias {
+            Some(bias) => isa.load_i32(&bias[n * I::LANES..]),
+            None => isa.load_i32(&self.sums[(row * nv + n) * I::LANES..]),
+        }
+    }
+
+    #[inline(always)]
+    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]) {
+        let sums = &mut self.sums[..MR * NV * I::LANES];
+        for (sums, a) in sums.chunks_exact_mut(I::LANES).zip(acc.as_flattened()) {
+            isa.store_i32(*a, sums);
+        }
+    }
+}
+
+/// Finishes the sums while they are in registers.
+pub(super) struct ToEpilogue<'l, 'a, I: Isa> {
+    pub bias: &'l [i32],
+    pub multiplier: &'l [f32],
+    pub live: &'l mut Live<'a, I>,
+    pub pixel: usize,
+    pub channel: usize,
+}
+
+impl<I: Isa> End<I> for ToEpilogue<'_, '_, I> {
+    #[inline(always)]
+    fn start(&self, isa: I, _: usize, n: usize, _: usize) -> I::I {
+        isa.load_i32(&self.bias[n * I::LANES..])
+    }
+
+    #[inline(always)]
+    fn take<const MR: usize, const NV: usize>(mut self, isa: I, acc: &[[I::I; NV]; MR]) {
+        let scale: [I::F; NV] =
+            core::array::from_fn(|n| isa.load_f32(&self.multiplier[n * I::LANES..]));
+        // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
+        self.rows::<MR, NV, 0>(isa, acc, &scale);
+        self.rows::<MR, NV, 1>(isa, acc, &scale);
+        self.rows::<MR, NV, 2>(isa, acc, &scale);
+        self.rows::<MR, NV, 3>(isa, acc, &scale);
+        self.rows::<MR, NV, 4>(isa, acc, &scale);
+        self.rows::<MR, NV, 5>(isa, acc, &scale);
+        self.rows::<MR, NV, 6>(isa, acc, &scale);
+        self.live.after_quads(isa, self.pixel..self.pixel + MR, self.channel, NV * I::LANES);
+    }
+}
+
+impl<I: Isa> ToEpilogue<'_, '_, I> {
+    /// Finishes the `Q`th four vectors.
+    #[inline(always)]
+    fn rows<const MR: usize, const NV: usize, const Q: usize>(
+        &mut self,
+        isa: I,
+        acc: &[[I::I; NV]; MR],
+        scale: &[I::F; NV],
+    ) {
+        const { assert!(NV == 2 || NV == 4) };
+        let per_quad = const { 4 / NV };
+        let first = Q * per_quad;
+        if first < MR {
+            // An odd row at the end is finished twice.
+            let last = (first + per_quad - 1).min(MR - 1);
+            let next = last - first;
+            let quad = [acc[first][0], acc[first][1], acc[last][2 % NV], acc[last][3 % NV]];
+            self.live.quad::<NV>(isa, quad, scale, self.pixel + first, next, self.channel);
+        }
+    }
 }
 
 /// `TAIL`: whether there are `lanes`.
-struct Tile<'a, const MR: usize, const NV: usize, const TAIL: bool>(Args<'a>);
+struct Tile<'a, E, const MR: usize, const NV: usize, const TAIL: bool>(Args<'a, E>);
 
-impl<const MR: usize, const NV: usize, const TAIL: bool> Kernel for Tile<'_, MR, NV, TAIL> {
+/// One end for all instruction sets would have to be generic over them; a kernel is not, so the end is made inside.
+struct Entered<'a, I: Isa, E: End<I>, const MR: usize, const NV: usize, const TAIL: bool> {
+    tile: Tile<'a, E, MR, NV, TAIL>,
+    isa: I,
+}
+
+impl<I0: Isa, E: End<I0>, const MR: usize, const NV: usize, const TAIL: bool> Kernel
+    for Entered<'_, I0, E, MR, NV, TAIL>
+{
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, isa: I) {
-        let Args { input, padding, taps, channel, steps, lanes, mut weights, bias, acc: out } =
-            self.0;
+    fn eval<I: Isa>(self, _: I) {
+        self.tile.run(self.isa);
+    }
+}
+
+impl<E, const MR: usize, const NV: usize, const TAIL: bool> Tile<'_, E, MR, NV, TAIL> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I)
+    where
+        E: End<I>,
+    {
+        let Args { runs, channel, steps, lanes, mut weights, end } = self.0;
         let vector = 4 * I::LANES;
-        let mut acc = [[isa.splat(0); NV]; MR];
-        for (r, row) in acc.iter_mut().enumerate() {
-            for (n, a) in row.iter_mut().enumerate() {
-                *a = match bias {
-                    Some(bias) => isa.load_i32(&bias[n * I::LANES..]),
-                    None => isa.load_i32(&out[(r * NV + n) * I::LANES..]),
-                };
-            }
-        }
-        for tap in taps {
+        let mut acc: [[I::I; NV]; MR] =
+            core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
+        for run in 0..runs.count() {
             let (panel, rest) = weights.split_at((4 * steps + lanes) * NV * vector);
             let (full, tail) = panel.split_at(4 * steps * NV * vector);
             weights = rest;
-            let rows: [&[u8]; MR] = core::array::from_fn(|r| match tap[r] {
-                OUTSIDE => padding,
-                offset => &input[offset as usize + channel..],
-            });
-            let whole: [&[[u8; 16]]; MR] =
-                core::array::from_fn(|r| &rows[r].as_chunks::<16>().0[..steps]);
+            let whole: [&[[u8; 16]]; MR] = runs.pieces(run, channel, steps);
             for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
                 let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&whole[r][k]));
                 step::<I, MR, NV, 0>(isa, &mut acc, &x, &w[..NV * vector]);
@@ -78,23 +159,17 @@ impl<const MR: usize, const NV: usize, const TAIL: bool> Kernel for Tile<'_, MR,
                 step::<I, MR, NV, 3>(isa, &mut acc, &x, &w[3 * NV * vector..]);
             }
             if TAIL {
-                let rest: [&[[u8; 4]]; MR] = core::array::from_fn(|r| {
-                    &rows[r][16 * steps..].as_chunks::<4>().0[..lanes + 3]
-                });
+                let rest: [&[[u8; 4]]; MR] = runs.pieces(run, channel + 16 * steps, lanes + 3);
                 for (k, w) in tail.chunks_exact(NV * vector).take(lanes).enumerate() {
                     let x: [I::A<'_>; MR] = core::array::from_fn(|r| {
                         let quads = rest[r][k..].first_chunk::<4>();
-                        isa.acts(quads.expect("slack").as_flattened().try_into().expect("16 bytes"))
+                        isa.acts(quads.expect("4 more").as_flattened().try_into().expect("16"))
                     });
                     step::<I, MR, NV, 0>(isa, &mut acc, &x, w);
                 }
             }
         }
-        for (r, row) in acc.iter().enumerate() {
-            for (n, a) in row.iter().enumerate() {
-                isa.store_i32(*a, &mut out[(r * NV + n) * I::LANES..]);
-            }
-        }
+        end.take(isa, &acc);
     }
 }
 
@@ -114,33 +189,66 @@ fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
     }
 }
 
-/// Runs a tile of `rows` (at most `I::MR`) by `vectors` (1 or `I::NV`).
-///
-/// Every shape is a function of its own: registers are allocated for it alone, and its assembly can be looked at.
-#[inline(always)]
-pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_>) {
-    // `const` blocks keep shapes that the instruction set lacks from being compiled at all.
-    macro_rules! shapes {
-        ($nv:literal: $($mr:literal)*) => {
-            match rows {
-                $($mr => if const { I::MR >= $mr && (I::NV == $nv || $nv == 1) } {
-                    if args.lanes == 0 {
-                        isa.enter(Tile::<$mr, $nv, false>(args))
-                    } else {
-                        isa.enter(Tile::<$mr, $nv, true>(args))
-                    }
+/// The tiles of every instruction set: rows by vectors. Every shape is a function of its own: registers are allocated
+/// for it alone, and its assembly can be looked at. `const` blocks keep shapes that the set lacks from being compiled.
+macro_rules! shapes {
+    ($has:ident, $isa:ident, $rows:ident, $vectors:ident, $args:ident; $($nv:literal: $($mr:literal)*;)*) => {
+        match ($rows, $vectors) {
+            $($(($mr, $nv) => if const { $has::<I>($mr, $nv) } {
+                if $args.lanes == 0 {
+                    let tile = Tile::<_, $mr, $nv, false>($args);
+                    $isa.enter(Entered { tile, isa: $isa })
                 } else {
-                    unreachable!("a tile has 1..=MR rows")
-                })*
-                _ => unreachable!("a tile has 1..=MR rows"),
-            }
-        };
-    }
-    if vectors == 1 {
-        shapes!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
-    } else if I::NV == 2 {
-        shapes!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+                    let tile = Tile::<_, $mr, $nv, true>($args);
+                    $isa.enter(Entered { tile, isa: $isa })
+                }
+            } else {
+                unreachable!("no such tile")
+            })*)*
+            _ => unreachable!("no such tile"),
+        }
+    };
+}
+
+/// Most rows of a tile of `vectors`.
+pub(super) fn most_rows<I: Isa>(vectors: usize) -> usize {
+    if vectors > I::NV { I::WIDE } else { I::MR }
+}
+
+/// Whether [`tile`] has a shape.
+const fn has<I: Isa>(rows: usize, vectors: usize) -> bool {
+    rows <= I::MR && (vectors == 1 || vectors == I::NV)
+}
+
+/// Whether [`finished`] has a shape: the large ones.
+pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
+    if vectors == I::NV {
+        2 * rows >= I::MR && rows <= I::MR
     } else {
-        shapes!(4: 1 2 3 4)
+        vectors == 4 && rows <= I::WIDE
     }
+}
+
+/// Runs a tile of `rows` (at most `I::MR`) by `vectors` (1 or `I::NV`).
+#[inline(always)]
+pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_, ToMemory<'_>>) {
+    shapes!(has, isa, rows, vectors, args;
+        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        4: 1 2 3 4;
+    )
+}
+
+/// Runs a tile and finishes its sums; `rows` by `vectors` as [`finishes`] says.
+#[inline(always)]
+pub(super) fn finished<I: Isa>(
+    isa: I,
+    rows: usize,
+    vectors: usize,
+    args: Args<'_, ToEpilogue<'_, '_, I>>,
+) {
+    shapes!(finishes, isa, rows, vectors, args;
+        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        4: 1 2 3 4 5 6;
+    )
 }

@@ -1,26 +1,33 @@
-//! Indirect GEMM (Dukhan 2019, arXiv:1907.02129): convolution as a matrix product whose rows are found through
-//! offsets, without an im2col copy. With one tap it is the pointwise GEMM, with one pixel the linear layer.
+//! Indirect GEMM (Dukhan 2019, arXiv:1907.02129): convolution as a matrix product whose rows are found where they are,
+//! without an im2col copy. With one tap it is the pointwise GEMM, with one pixel the linear layer.
 //!
-//! Where channels are too few to fill a step of 16 bytes, rows are gathered into a small buffer first (`gather`).
+//! Where nothing separates the columns of a window, each of its rows is one run of bytes, whatever the number of
+//! channels; at the edges of the map it is copied with padding first. Otherwise every tap is a run.
 //! Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
 use super::epilogue::{Column, Live};
-use super::gemm::{Args, MAX_ROWS, MAX_TILE, OUTSIDE, Tap, tile};
+use super::gemm::{
+    Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
+};
 use super::geometry::Geometry;
 use super::pack::{Packed, panel, panel_bytes};
-use crate::isa::Isa;
+use crate::isa::{Isa, Room, Runs};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Taps whose offsets are kept for a tile; windows with more are walked in parts.
-const MAX_TAPS: usize = 64;
+/// Runs that are kept for a tile; windows with more are walked in parts.
+const MAX_RUNS: usize = 64;
 /// Weights that stay in the second cache level while all pixels pass.
 const BLOCK_BYTES: usize = 384 << 10;
+/// Largest panel of four vectors, so that it stays in the first cache level.
+const WIDE_BYTES: usize = 40 << 10;
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
 pub(super) const CHANNEL_GRANULE: usize = 64;
-/// Longest row that is gathered.
-const MAX_GATHERED: usize = 1024;
+/// Largest window that is read by rows: it may be copied for every pixel at the edge.
+const MAX_WINDOW: usize = 1152;
+/// A window row's copy with the over-read.
+const SPARE: usize = 16;
 
 /// A run of output channels whose weights are packed together.
 #[derive(Clone, Copy)]
@@ -39,28 +46,32 @@ struct Panel {
 pub(super) struct Weights {
     packed: Packed,
     panels: Vec<Panel>,
-    /// Taps and bytes of a tap, as the micro-kernel sees them.
-    taps: usize,
+    /// Runs and bytes of a run, as the micro-kernel sees them.
+    runs: usize,
     depth: usize,
-    gather: bool,
-    /// A row of zero points.
+    /// Whether runs are window rows.
+    by_rows: bool,
+    /// A run of zero points, with what the micro-kernel reads behind it.
     padding: Vec<u8>,
 }
 
 impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(_: I, body: &Body, groups: usize, source: Source<'_>) -> Self {
-        let real_taps = body.geometry.taps();
-        let gather = groups == 1
-            && body.depth < 16
-            && real_taps > 1
-            && real_taps * body.depth <= MAX_GATHERED;
-        let (taps, depth) = if gather {
-            (1, (real_taps * body.depth).next_multiple_of(16))
-        } else {
-            (real_taps, body.depth)
-        };
+        let g = &body.geometry;
+        let by_rows = groups == 1
+            && g.size[1] > 1
+            && g.dilation[1] == 1
+            && g.pixel_stride == body.depth
+            && g.size[0] <= MAX_RUNS
+            && g.size[0] * (g.size[1] * body.depth + SPARE) <= MAX_WINDOW + 3 * SPARE;
+        let (runs, depth) =
+            if by_rows { (g.size[0], g.size[1] * body.depth) } else { (g.taps(), body.depth) };
 
+        let wide = I::WIDE > 0
+            && body.epilogue.is_bounded()
+            && g.pixels() > 1
+            && panel_bytes::<I>(runs, depth, 4) <= WIDE_BYTES;
         let per_group = body.channels_out / groups;
         let mut panels = Vec::new();
         let mut len = 0;
@@ -68,9 +79,15 @@ impl Weights {
             let end = (group + 1) * per_group;
             let mut start = group * per_group;
             while start < end {
-                let vectors = if end - start > I::NV / 2 * I::LANES { I::NV } else { 1 };
+                let vectors = if wide && end - start >= 4 * I::LANES {
+                    4
+                } else if end - start > I::NV / 2 * I::LANES {
+                    I::NV
+                } else {
+                    1
+                };
                 let next = end.min(start + vectors * I::LANES);
-                let bytes = panel_bytes::<I>(taps, depth, vectors);
+                let bytes = panel_bytes::<I>(runs, depth, vectors);
                 let depth_start = group * body.depth;
                 panels.push(Panel {
                     weights: (len, bytes),
@@ -86,13 +103,17 @@ impl Weights {
         for p in &panels {
             let out = &mut packed.as_mut()[p.weights.0..][..p.weights.1];
             let channels = p.channels.1 - p.channels.0;
-            panel::<I>(out, p.vectors, channels, taps, depth, |n, tap, k| {
-                let (tap, k) = if gather { (k / body.depth, k % body.depth) } else { (tap, k) };
-                if tap < real_taps { source.at(p.channels.0 + n, tap, k) } else { 0 }
+            panel::<I>(out, p.vectors, channels, runs, depth, |n, run, k| {
+                let (tap, k) = if by_rows {
+                    (run * g.size[1] + k / body.depth, k % body.depth)
+                } else {
+                    (run, k)
+                };
+                source.at(p.channels.0 + n, tap, k)
             });
         }
-        let padding = alloc::vec![body.zero; depth.next_multiple_of(16) + 16];
-        Self { packed, panels, taps, depth, gather, padding }
+        let padding = alloc::vec![body.zero; groups * depth + SPARE];
+        Self { packed, panels, runs, depth, by_rows, padding }
     }
 
     /// Whether the work is divided by channels: there is one pixel, and panels start at multiples of the granule.
@@ -101,8 +122,8 @@ impl Weights {
     }
 
     pub fn name(&self, body: &Body) -> &'static str {
-        match (self.gather, body.geometry.is_pointwise()) {
-            (true, _) => "gathered",
+        match (self.by_rows, body.geometry.is_pointwise()) {
+            (true, _) => "window_rows",
             (false, true) => "pointwise",
             (false, false) => "indirect",
         }
@@ -113,9 +134,9 @@ impl Weights {
 #[repr(align(64))]
 struct Sums([i32; MAX_TILE]);
 
-/// Gathered rows, with room for the over-read of the last.
+/// Window rows copied at the edges of the map.
 #[repr(align(64))]
-struct Rows([u8; MAX_ROWS * MAX_GATHERED + 64]);
+struct Copies([u8; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)]);
 
 #[inline(always)]
 pub(super) fn run<I: Isa>(
@@ -130,153 +151,225 @@ pub(super) fn run<I: Isa>(
     let (pixels, channels) =
         if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
-    let mut rows =
-        if weights.gather { Some(Rows([0; MAX_ROWS * MAX_GATHERED + 64])) } else { None };
-    let mut taps = [[0; MAX_ROWS]; MAX_TAPS];
-    let kept = weights.taps <= MAX_TAPS;
+    let mut copies = if weights.by_rows && g.padding[1] > 0 {
+        Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)]))
+    } else {
+        None
+    };
+    let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
+    let finder = Finder::new(g, weights.by_rows);
 
-    for block in blocks(&weights.panels) {
+    for block in blocks::<I>(&weights.panels) {
+        let most = most_rows::<I>(block[0].vectors);
         let mut from = pixels.start;
         while from < pixels.end {
             // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
             let left = pixels.end - from;
-            let height = left.div_ceil(left.div_ceil(I::MR));
-            let source = match &mut rows {
-                Some(rows) => {
-                    gather(body, input, from, height, &mut rows.0, &mut taps[0]);
-                    &rows.0[..]
-                }
-                None => {
-                    if kept {
-                        offsets(g, from, height, 0, &mut taps[..weights.taps]);
+            let height = left.div_ceil(left.div_ceil(most));
+            let tile_pixels = from..from + height;
+            if let Some(copies) = &mut copies {
+                finder.copy_edges(body, input, tile_pixels.clone(), &mut copies.0);
+            }
+            let copies = copies.as_ref().map_or(&[][..], |copies| &copies.0);
+            let mut first = 0;
+            while first < weights.runs {
+                let count = (weights.runs - first).min(MAX_RUNS);
+                let mut runs = room.begin(height, count, &weights.padding);
+                let places = (tile_pixels.clone(), first..first + count);
+                finder.find(body, input, copies, places, &mut runs);
+                let runs = &runs;
+                for p in block {
+                    if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
+                        continue;
                     }
-                    input
-                }
-            };
-            for p in block {
-                if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
-                    continue;
-                }
-                let tap_bytes = p.weights.1 / weights.taps;
-                let mut tap = 0;
-                while tap < weights.taps {
-                    let part = (weights.taps - tap).min(MAX_TAPS);
-                    if !kept {
-                        offsets(g, from, height, tap, &mut taps[..part]);
+                    let run_bytes = p.weights.1 / weights.runs;
+                    let panel = &weights.packed[p.weights.0 + first * run_bytes..];
+                    let (panel, channel) = (&panel[..count * run_bytes], p.depth_start);
+                    let bias = &body.bias[p.channels.0..];
+                    if count == weights.runs
+                        && body.epilogue.is_bounded()
+                        && p.channels.1 - p.channels.0 == p.vectors * I::LANES
+                        && finishes::<I>(height, p.vectors)
+                    {
+                        let multiplier = &body.multiplier[p.channels.0..];
+                        let (pixel, first) = (from, p.channels.0);
+                        let live = &mut live;
+                        let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
+                        let args = Args { runs, channel, steps, lanes, weights: panel, end };
+                        finished(isa, height, p.vectors, args);
+                        continue;
                     }
-                    let args = Args {
-                        input: source,
-                        padding: &weights.padding,
-                        taps: &taps[..part],
-                        channel: p.depth_start,
-                        steps,
-                        lanes,
-                        weights: &weights.packed[p.weights.0 + tap * tap_bytes..]
-                            [..part * tap_bytes],
-                        bias: (tap == 0).then(|| &body.bias[p.channels.0..]),
-                        acc: &mut sums.0,
-                    };
-                    tile(isa, height, p.vectors, args);
-                    tap += part;
+                    let bias = (first == 0).then_some(bias);
+                    let end = ToMemory { bias, sums: &mut sums.0 };
+                    tile(
+                        isa,
+                        height,
+                        p.vectors,
+                        Args { runs, channel, steps, lanes, weights: panel, end },
+                    );
+                    if first + count == weights.runs {
+                        finish(isa, body, &sums.0, p, &channels, tile_pixels.clone(), &mut live);
+                    }
                 }
-                finish(isa, body, &sums.0, p, &channels, from..from + height, &mut live);
+                first += count;
             }
             from += height;
         }
     }
 }
 
-/// Panels in runs whose weights fit the second cache level.
-fn blocks(panels: &[Panel]) -> impl Iterator<Item = &[Panel]> {
+/// Panels in runs whose weights fit the second cache level, and whose tiles have the same number of rows.
+fn blocks<I: Isa>(panels: &[Panel]) -> impl Iterator<Item = &[Panel]> {
     let mut rest = panels;
     core::iter::from_fn(move || {
-        let start = rest.first()?.weights.0;
-        let n =
-            rest.iter().take_while(|p| p.weights.0 + p.weights.1 - start <= BLOCK_BYTES).count();
+        let first = rest.first()?;
+        let fits = |p: &&Panel| {
+            p.weights.0 + p.weights.1 - first.weights.0 <= BLOCK_BYTES
+                && (p.vectors == first.vectors || p.vectors.max(first.vectors) <= I::NV)
+        };
+        let n = rest.iter().take_while(fits).count();
         let (block, after) = rest.split_at(n.max(1));
         rest = after;
         Some(block)
     })
 }
+/// How the runs of a tile are found: those of output columns whose taps are inside the map lie at even distances.
+struct Finder<'a> {
+    g: &'a Geometry,
+    by_rows: bool,
+    /// The output columns for which run `i` of a window row is inside the map.
+    inside: [(u32, u32); MAX_RUNS],
+}
 
-/// Offsets of the pixels that taps `first..` read for output pixels `from..from + height`.
-#[inline(always)]
-fn offsets(g: &Geometry, from: usize, height: usize, first: usize, taps: &mut [Tap]) {
-    if g.is_pointwise() {
-        for (r, offset) in taps[0].iter_mut().take(height).enumerate() {
-            *offset = ((from + r) * g.pixel_stride) as u32;
+impl<'a> Finder<'a> {
+    fn new(g: &'a Geometry, by_rows: bool) -> Self {
+        let mut inside = [(0, 0); MAX_RUNS];
+        let count = if by_rows { 1 } else { g.size[1] };
+        for (kx, inside) in inside.iter_mut().take(count).enumerate() {
+            *inside = range_of(g, by_rows, kx);
         }
-        return;
+        Self { g, by_rows, inside }
     }
-    let (mut y, mut x) = (from / g.output[1], from % g.output[1]);
-    let (first_row, first_column) = (first / g.size[1], first % g.size[1]);
-    for r in 0..height {
-        let (mut ky, mut kx) = (first_row, first_column);
-        let mut line = g.tap(0, y, ky).map(|y| y * g.input[1]);
-        for tap in taps.iter_mut() {
-            tap[r] = match (line, g.tap(1, x, kx)) {
-                (Some(line), Some(x)) => ((line + x) * g.pixel_stride) as u32,
-                _ => OUTSIDE,
-            };
-            kx += 1;
-            if kx == g.size[1] {
-                (ky, kx) = (ky + 1, 0);
-                line = g.tap(0, y, ky).map(|y| y * g.input[1]);
+
+    /// The part of `columns` for which run `kx` of a window row is inside the map.
+    #[inline(always)]
+    fn inside(&self, kx: usize, columns: &Range<usize>) -> Range<usize> {
+        let range = self.inside.get(kx).copied();
+        let (start, end) = range.unwrap_or_else(|| range_of(self.g, self.by_rows, kx));
+        let start = (start as usize).clamp(columns.start, columns.end);
+        start..(end as usize).clamp(start, columns.end)
+    }
+
+    /// Finds `runs` of the window for a tile of pixels. What is not inside the map stays as it is, padding, but for
+    /// window rows at the left and right edge, which are copied.
+    #[inline(always)]
+    fn find<'r>(
+        &self,
+        body: &Body,
+        input: &'r [u8],
+        copies: &'r [u8],
+        (pixels, taps): (Range<usize>, Range<usize>),
+        runs: &mut Runs<'r, MAX_ROWS>,
+    ) {
+        let g = self.g;
+        if g.is_pointwise() {
+            let from = &input[pixels.start * g.pixel_stride..];
+            return runs.set(0, 0..pixels.len(), from, g.pixel_stride);
+        }
+        let step = g.stride[1] * g.pixel_stride;
+        lines(g, pixels, |r, y, xs| {
+            if self.by_rows {
+                let inside = self.inside(0, &xs);
+                let x = (inside.start * g.stride[1]).saturating_sub(g.padding[1]);
+                let rows = r + inside.start - xs.start..r + inside.end - xs.start;
+                for ky in 0..g.size[0] {
+                    let Some(y) = g.tap(0, y, ky) else { continue };
+                    if !rows.is_empty() {
+                        let from = (y * g.input[1] + x) * g.pixel_stride;
+                        runs.set(ky, rows.clone(), &input[from..], step);
+                    }
+                    for x in (xs.start..inside.start).chain(inside.end..xs.end) {
+                        let r = r + x - xs.start;
+                        let copy = &copies[(r * g.size[0] + ky) * copy_step(body)..];
+                        runs.set(ky, r..r + 1, copy, 0);
+                    }
+                }
+                return;
             }
-        }
-        x += 1;
-        if x == g.output[1] {
-            (y, x) = (y + 1, 0);
-        }
+            let (mut ky, mut kx) = (taps.start / g.size[1], taps.start % g.size[1]);
+            let mut line = g.tap(0, y, ky).map(|y| y * g.input[1]);
+            for run in 0..taps.len() {
+                let inside = self.inside(kx, &xs);
+                if let Some(line) = line.filter(|_| !inside.is_empty()) {
+                    let x = inside.start * g.stride[1] + kx * g.dilation[1] - g.padding[1];
+                    let rows = r + inside.start - xs.start..r + inside.end - xs.start;
+                    runs.set(run, rows, &input[(line + x) * g.pixel_stride..], step);
+                }
+                kx += 1;
+                if kx == g.size[1] {
+                    (ky, kx) = (ky + 1, 0);
+                    line = g.tap(0, y, ky).map(|y| y * g.input[1]);
+                }
+            }
+        });
+    }
+
+    /// Copies the window rows of the pixels at the left and right edge of the map, with padding.
+    #[inline(always)]
+    fn copy_edges(&self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
+        let (g, depth) = (self.g, body.depth);
+        lines(g, pixels, |r, y, xs| {
+            let whole = self.inside(0, &xs);
+            for x in (xs.start..whole.start).chain(whole.end..xs.end) {
+                let r = r + x - xs.start;
+                let inside = g.inside(1, x);
+                for ky in 0..g.size[0] {
+                    let Some(y) = g.tap(0, y, ky) else { continue };
+                    let out = &mut copies[(r * g.size[0] + ky) * copy_step(body)..];
+                    out[..inside.start * depth].fill(body.zero);
+                    out[inside.end * depth..g.size[1] * depth].fill(body.zero);
+                    if !inside.is_empty() {
+                        let left = x * g.stride[1] + inside.start - g.padding[1];
+                        out[inside.start * depth..inside.end * depth].copy_from_slice(
+                            &input[(y * g.input[1] + left) * depth..][..inside.len() * depth],
+                        );
+                    }
+                }
+            }
+        });
     }
 }
 
-/// Copies the windows of output pixels `from..from + height` into rows.
+/// The output columns for which run `kx` of a window row is inside the map.
+fn range_of(g: &Geometry, by_rows: bool, kx: usize) -> (u32, u32) {
+    let span = if by_rows { g.size[1] } else { 1 };
+    let (left, step, width) = (kx * g.dilation[1], g.stride[1], g.output[1]);
+    let start = g.padding[1].saturating_sub(left).div_ceil(step).min(width);
+    // The last column at which `x * step + left + span <= input + padding`.
+    let room = (g.input[1] + g.padding[1]).checked_sub(left + span);
+    let end = room.map_or(0, |room| room / step + 1).clamp(start, width);
+    (start as u32, end as u32)
+}
+
+/// Calls `f(first row of the tile, output row, output columns)` for the pieces of a tile in one output row each.
 #[inline(always)]
-fn gather(body: &Body, input: &[u8], from: usize, height: usize, rows: &mut [u8], tap: &mut Tap) {
-    let g = &body.geometry;
-    let depth = body.depth;
-    let stride = (g.taps() * depth).next_multiple_of(16);
-    let line = g.size[1] * depth;
-    let joined = g.dilation[1] == 1 && g.pixel_stride == depth;
-    let (mut y, mut x) = (from / g.output[1], from % g.output[1]);
-    for r in 0..height {
-        let row = &mut rows[r * stride..];
-        tap[r] = (r * stride) as u32;
-        let inside = g.inside(1, x);
-        let left = (x * g.stride[1]).wrapping_sub(g.padding[1]);
-        for ky in 0..g.size[0] {
-            let row = &mut row[ky * line..];
-            match g.tap(0, y, ky).filter(|_| !inside.is_empty()) {
-                Some(y) if joined && inside == (0..g.size[1]) => {
-                    // Copies of constant length are two instructions. What is written too much is overwritten by the
-                    // next line, or meets zero weights.
-                    let from = &input[(y * g.input[1] + left) * depth..];
-                    match line {
-                        ..=16 => row[..16].copy_from_slice(&from[..16]),
-                        17..=32 => row[..32].copy_from_slice(&from[..32]),
-                        _ => row[..line].copy_from_slice(&from[..line]),
-                    }
-                }
-                Some(y) => {
-                    row[..inside.start * depth].fill(body.zero);
-                    row[inside.end * depth..line].fill(body.zero);
-                    for kx in inside.clone() {
-                        let x = left.wrapping_add(kx * g.dilation[1]);
-                        let from = &input[(y * g.input[1] + x) * g.pixel_stride..][..depth];
-                        row[kx * depth..][..depth].copy_from_slice(from);
-                    }
-                }
-                None => row[..line].fill(body.zero),
-            }
-        }
-        x += 1;
-        if x == g.output[1] {
-            (y, x) = (y + 1, 0);
-        }
+fn lines(g: &Geometry, pixels: Range<usize>, mut f: impl FnMut(usize, usize, Range<usize>)) {
+    let (mut y, mut x) = (pixels.start / g.output[1], pixels.start % g.output[1]);
+    let mut r = 0;
+    while r < pixels.len() {
+        let end = g.output[1].min(x + pixels.len() - r);
+        f(r, y, x..end);
+        r += end - x;
+        (y, x) = (y + 1, 0);
     }
+}
+
+/// Bytes from one copied window row to the next.
+#[inline(always)]
+fn copy_step(body: &Body) -> usize {
+    body.geometry.size[1] * body.depth + SPARE
 }
 
 /// Scales the sums of a tile and passes them to the epilogue.

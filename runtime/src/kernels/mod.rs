@@ -37,7 +37,7 @@ use core::ops::Range;
 pub const KERNELS: &[&str] = &[
     "pointwise",
     "indirect",
-    "gathered",
+    "window_rows",
     "grouped",
     "depthwise",
     "add",

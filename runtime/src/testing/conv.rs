@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The kernels of convolutions; the others are exercised in `shapes`.
-pub(super) const CONV: [&str; 5] = ["pointwise", "indirect", "gathered", "grouped", "depthwise"];
+pub(super) const CONV: [&str; 5] = ["pointwise", "indirect", "window_rows", "grouped", "depthwise"];
 
 /// A convolution to test.
 #[derive(Clone, Copy, Debug)]
