@@ -47,14 +47,14 @@ pub struct Convert {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Calibration")]
 struct CalibrationArgs {
-    /// Images to measure ranges on: a folder, a CIFAR-10 .bin, a .safetensors batch or a .txt list; `noise` makes
-    /// synthetic ones, which fit networks with random weights and give no trustworthy accuracy
+    /// Images to measure ranges on: a folder, a CIFAR-10 .bin, a .safetensors batch, a .txt list, a COCO .json or a
+    /// VOC folder; `noise` makes synthetic ones, which fit networks with random weights and give no trustworthy accuracy
     #[arg(long, value_name = "PATH")]
     calib: Option<PathBuf>,
     /// Use the first N images (of a folder by class: in turns over the classes)
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     calib_count: u32,
-    /// Folder in which the names of a .txt list are looked up
+    /// Folder in which the images of a .txt list, a COCO file or a VOC folder are looked up
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// How ranges are chosen

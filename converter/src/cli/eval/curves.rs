@@ -49,7 +49,9 @@ pub fn write(folder: &Path, [float, int8]: &[Precision; 2]) -> Result<usize> {
         let mut lines = Vec::new();
         for (&t, colour) in DRAWN.iter().zip(COLOURS) {
             for (kind, class, dashed) in [("float", f, false), ("int8", q, true)] {
-                let name = format!("IoU {} {kind}", threshold(t));
+                // Two digits, without a zero behind.
+                let iou = (threshold(t) * 100.0).round() / 100.0;
+                let name = format!("IoU {iou} {kind}");
                 lines.extend(line(name, class, t, colour, dashed));
             }
         }
@@ -158,7 +160,7 @@ fn legend(
     let left = style.pos(Pos::new(HPos::Left, VPos::Center));
     let right = style.pos(Pos::new(HPos::Right, VPos::Center));
     let end = LEGEND as i32 - 24;
-    area.draw(&Text::new("area", (end, 56), right.clone()))?;
+    area.draw(&Text::new("AP", (end, 56), right.clone()))?;
     for (line, y) in lines.iter().zip((84..).step_by(26)) {
         let stroke = line.colour.stroke_width(line.width);
         let ends = [(8, y), (46, y)];

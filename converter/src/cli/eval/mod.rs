@@ -158,7 +158,14 @@ impl Eval {
                 }
                 self.boxes.compare(pair, &data, annotations.as_ref(), labels, console)?
             }
-            None => compare(pair, &data, console)?,
+            None => {
+                let mut report = compare(pair, &data, console)?;
+                if data.is_annotated() {
+                    let note = "the images have annotated boxes, the model no detection head: only its outputs are compared";
+                    report.notes.push(note.into());
+                }
+                report
+            }
         };
         let [source, hash, ..] = model.provenance();
         if hash != loaded.hash {

@@ -43,6 +43,9 @@ pub struct Run {
     /// Write quantised values with scale and zero point (model files only)
     #[arg(long)]
     raw: bool,
+    /// Folder in which the images of a .txt list, a COCO file or a VOC folder are looked up
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// Use the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -78,7 +81,7 @@ impl Run {
             )));
         }
         let output = Output::create(&self.output, &[&self.source, &self.input_data])?;
-        let data = Dataset::open(&self.input_data, None)?
+        let data = Dataset::open(&self.input_data, self.images.as_deref())?
             .take(self.limit.map_or(usize::MAX, |n| n as usize));
         let results =
             if is_model { self.int8(&data, console)? } else { self.float(&data, console)? };
