@@ -7,8 +7,7 @@ use kenar_convert::exec;
 use kenar_convert::graph::Graph;
 use kenar_convert::import::onnx;
 use kenar_tests::zoo;
-use ndarray::{ArrayD, IxDyn};
-use safetensors::SafeTensors;
+use ndarray::ArrayD;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/onnx")
@@ -121,23 +120,6 @@ fn shared() -> Option<PathBuf> {
     None
 }
 
-/// The images of a detector's reference, `[N, 3, H, W]`, normalised as its description says.
-fn images(folder: &Path) -> ArrayD<f32> {
-    let bytes = std::fs::read(folder.join("golden.safetensors")).expect("a readable file");
-    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let image = file.tensor("image").expect("the images");
-    let spec = std::fs::read_to_string(folder.join("spec.json")).expect("a readable description");
-    let spec: serde_json::Value = serde_json::from_str(&spec).expect("a description");
-    let channel = |key: &str, i: usize| spec["input"][key][i].as_f64().expect("a number") as f32;
-    let pixels = image
-        .data()
-        .iter()
-        .enumerate()
-        .map(|(i, &v)| (f32::from(v) / 255.0 - channel("mean", i % 3)) / channel("std", i % 3));
-    let nhwc = ArrayD::from_shape_vec(IxDyn(image.shape()), pixels.collect()).expect("images");
-    nhwc.permuted_axes(IxDyn(&[0, 3, 1, 2])).as_standard_layout().into_owned()
-}
-
 #[test]
 fn trained_detectors_are_reproduced() {
     let Some(shared) = shared() else { return };
@@ -147,7 +129,7 @@ fn trained_detectors_are_reproduced() {
         // The heads as they are, and decoded by the network itself.
         for file in ["model.onnx", "model-decoded.onnx"] {
             let graph = onnx::read(&folder.join(file), None).unwrap_or_else(|e| panic!("{e}"));
-            let error = error(&graph, &images(&folder), &expected);
+            let error = error(&graph, &zoo::detector_images(&folder), &expected);
             println!("{name}/{file}: {error:.2e}");
             assert!(error <= 1e-4, "{name}/{file}: error {error:.2e}");
         }

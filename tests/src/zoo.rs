@@ -79,3 +79,24 @@ pub fn models() -> Option<Vec<ZooModel>> {
     };
     Some(rows.iter().map(model).collect())
 }
+
+/// The images of a detector's reference, `[N, 3, H, W]`, normalised as its description
+/// says.
+///
+/// # Panics
+/// When the files are not readable: a test cannot go on.
+pub fn detector_images(folder: &Path) -> ArrayD<f32> {
+    let bytes = std::fs::read(folder.join("golden.safetensors")).expect("a readable file");
+    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let image = file.tensor("image").expect("the images");
+    let spec = std::fs::read_to_string(folder.join("spec.json")).expect("a readable description");
+    let spec: serde_json::Value = serde_json::from_str(&spec).expect("a description");
+    let channel = |key: &str, i: usize| spec["input"][key][i].as_f64().expect("a number") as f32;
+    let pixels = image
+        .data()
+        .iter()
+        .enumerate()
+        .map(|(i, &v)| (f32::from(v) / 255.0 - channel("mean", i % 3)) / channel("std", i % 3));
+    let nhwc = ArrayD::from_shape_vec(IxDyn(image.shape()), pixels.collect()).expect("images");
+    nhwc.permuted_axes(IxDyn(&[0, 3, 1, 2])).as_standard_layout().into_owned()
+}

@@ -161,6 +161,13 @@ impl RawHead {
 }
 
 impl HeadSpec {
+    /// Whether everything is known that decoding needs: a source may hold no anchors.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.code != BoxCode::Anchor
+            || self.levels.iter().all(|l| l.anchors.len() == self.anchors_per_cell)
+    }
+
     /// Names of all outputs, level by level: boxes, objectness, scores, points.
     pub fn outputs(&self) -> impl Iterator<Item = &str> {
         self.levels.iter().flat_map(|level| {

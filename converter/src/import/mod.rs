@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod module;
+mod network;
 pub mod onnx;
 pub mod pickle;
 mod safetensors;

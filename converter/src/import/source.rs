@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::checkpoint::{self, Container};
 use super::module::{self, PickledModule};
-use super::onnx;
+use super::network;
 use crate::arch::{self, ArchFile};
 use crate::detect::RawHead;
 use crate::error::{Error, Result};
@@ -13,12 +13,15 @@ use crate::graph::Graph;
 /// What the user says about a source file.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// `--arch`: a known network's name or a TOML file; recognised from the weights without it.
+    /// `--arch`: a known network's name or a TOML file; recognised from the weights without it. For an ONNX file, a
+    /// TOML file with the anchors of its head.
     pub arch: Option<String>,
     /// `--input`: channels, height, width.
     pub input: Option<[usize; 3]>,
     /// `--outputs`: stages or levels of a checkpoint's architecture (`layer2`, `c3`).
     pub outputs: Vec<String>,
+    /// Leaves the decode of a detector in an ONNX file's graph, so that its results are those of the file.
+    pub keep_decode: bool,
 }
 
 /// A source file, read.
@@ -49,17 +52,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
         Ok(container) => container,
         Err(e) if !is_onnx(path, &bytes) => return Err(e.in_file(path)),
         Err(_) => {
-            if options.arch.is_some() {
-                return Err(Error::Input(format!(
-                    "{}: --arch describes the network of a checkpoint; an ONNX file carries its own",
-                    path.display()
-                )));
-            }
             drop(bytes);
-            let imported = onnx::read_with_notes(path, options.input)?;
-            let onnx::Imported { graph, head, notes } = imported;
-            let (kind, arch, outputs_refused) = ("onnx", None, None);
-            return Ok(Source { graph, kind, arch, head, notes, outputs_refused });
+            return network::load(path, options);
         }
     };
     let weights = match checkpoint::from_bytes(&bytes) {

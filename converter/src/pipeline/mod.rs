@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::arch::ArchFile;
-use crate::detect::{HeadSpec, InputHint};
+use crate::detect::{self, HeadSpec, InputHint};
 use crate::error::{Error, Result};
 use crate::fold;
 use crate::graph::Graph;
@@ -32,6 +32,8 @@ pub struct SourceOptions {
     pub input: Option<[usize; 3]>,
     /// Results to keep, by output, stage or layer name; empty: those of the source.
     pub outputs: Vec<String>,
+    /// Leaves the decode of a detector in an ONNX file's graph, so that its results are those of the file.
+    pub keep_decode: bool,
 }
 
 /// A float network, read and folded.
@@ -93,7 +95,22 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         return Err(Error::source("", "is empty").in_file(path));
     }
     let (arch, outputs) = (options.arch.clone(), options.outputs.clone());
-    let source = import::load(path, &LoadOptions { arch, input: options.input, outputs })?;
+    let (input, keep_decode) = (options.input, options.keep_decode);
+    let mut source = import::load(path, &LoadOptions { arch, input, outputs, keep_decode })?;
+    let mut head = None;
+    if let Some(raw) = &source.head {
+        let (graph, spec) = detect::separate(&source.graph, raw).map_err(|e| e.in_file(path))?;
+        let given = |name: &String| spec.outputs().any(|o| o == name);
+        if options.outputs.iter().all(given) {
+            source.graph = graph;
+            let kept = |name: &str| {
+                options.outputs.is_empty() || options.outputs.iter().any(|o| o == name)
+            };
+            if spec.is_complete() && spec.outputs().all(kept) {
+                head = Some(spec);
+            }
+        }
+    }
     let (folded, fold_report) = fold::run(&source.graph).map_err(|e| e.in_file(path))?;
     let taken = source.arch.is_some() && source.outputs_refused.is_none();
     let outputs = if taken { Vec::new() } else { options.outputs.clone() };
@@ -101,22 +118,7 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         lower::resolve_outputs(&folded, &outputs)
             .map_err(|e| source.outputs_refused.unwrap_or(e).in_file(path))?;
     }
-    let mut notes = source.notes;
-    let (mut head, mut labels, mut hint) = (None, Vec::new(), None);
-    if let Some(raw) = source.head {
-        head = raw.separated(&folded);
-        notes.push(match &head {
-            Some(_) => format!("the detection head is {}", raw.kind),
-            None => format!(
-                "the detection head is {}, with mixed outputs: boxes are left to the caller",
-                raw.kind
-            ),
-        });
-        (labels, hint) = (raw.labels, raw.input);
-    }
-    if !outputs.is_empty() {
-        head = head.filter(|head| head.outputs().all(|name| outputs.iter().any(|o| o == name)));
-    }
+    let (labels, hint) = source.head.map_or((Vec::new(), None), |raw| (raw.labels, raw.input));
     Ok(Loaded {
         path: path.to_owned(),
         hash: hash(path)?,
@@ -129,7 +131,7 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         labels,
         hint,
         outputs,
-        notes,
+        notes: source.notes,
     })
 }
 

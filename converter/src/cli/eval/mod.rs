@@ -122,6 +122,7 @@ impl Eval {
             arch: self.arch.clone(),
             input: Some([3, preprocess.size[0], preprocess.size[1]]),
             outputs: names.clone(),
+            keep_decode: false,
         };
         let loaded = pipeline::load(&self.float, &options)?;
         let graph = loaded.with_outputs(&names).map_err(|e| e.in_file(&self.float))?;

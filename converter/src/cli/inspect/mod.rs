@@ -64,6 +64,7 @@ impl Inspect {
             arch: self.arch.clone().filter(|a| !a.is_empty()),
             input: self.options.input,
             outputs: self.options.outputs.clone(),
+            keep_decode: false,
         };
         let loaded = pipeline::load(&self.source, &options)?;
         if print_arch {
@@ -99,6 +100,7 @@ impl Inspect {
 
 impl From<&SourceArgs> for SourceOptions {
     fn from(args: &SourceArgs) -> Self {
-        Self { arch: args.arch.clone(), input: args.input, outputs: args.outputs.clone() }
+        let (arch, outputs) = (args.arch.clone(), args.outputs.clone());
+        Self { arch, input: args.input, outputs, keep_decode: false }
     }
 }

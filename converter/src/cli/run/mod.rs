@@ -142,7 +142,9 @@ impl Run {
     }
 
     fn float(&self, data: &Dataset, console: &mut Console) -> Result<Results> {
-        let loaded = pipeline::load(&self.source, &SourceOptions::from(&self.options))?;
+        // The float graph gives what its file gives, decoded boxes included.
+        let options = SourceOptions { keep_decode: true, ..SourceOptions::from(&self.options) };
+        let loaded = pipeline::load(&self.source, &options)?;
         let graph = if loaded.outputs.is_empty() {
             loaded.folded.clone()
         } else {

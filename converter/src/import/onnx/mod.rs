@@ -33,7 +33,6 @@ use self::context::{Binding, Context};
 use self::evaluate::Budget;
 use self::node::Node;
 use self::proto::{GraphProto, ModelProto};
-use crate::detect::RawHead;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -49,8 +48,6 @@ const MAX_BYTES: u64 = 1 << 31;
 pub struct Imported {
     /// The float graph.
     pub graph: Graph,
-    /// The head of a detector, if the graph ends in one.
-    pub head: Option<RawHead>,
     /// What a user should know about the import, one sentence each.
     pub notes: Vec<String>,
 }
@@ -145,7 +142,7 @@ fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
         context.graph.mark_output(output.name.clone(), value);
     }
     let notes = notes(&context);
-    Ok(Imported { graph: gates::recognise(&context.graph)?, head: None, notes })
+    Ok(Imported { graph: gates::recognise(&context.graph)?, notes })
 }
 
 /// A result of the file; integers behind the last QuantizeLinear stand for the floats before it.

@@ -4,6 +4,7 @@ use ndarray::{ArrayD, Axis, Ix2, IxDyn};
 
 use super::super::context::Context;
 use super::super::node::Node;
+use super::shape::reshape_op;
 use crate::error::Result;
 use crate::graph::{Op, Weights, weights};
 
@@ -58,7 +59,7 @@ pub(super) fn gemm(context: &mut Context, node: &Node) -> Result<()> {
     context.finish(node, Op::Linear { weight, bias }, &[x])
 }
 
-/// `x * W` over the last axis.
+/// `x * W` over the last axis; a weight vector takes the axis away.
 pub(super) fn mat_mul(context: &mut Context, node: &Node) -> Result<()> {
     let x = context.value(node, 0)?;
     let weight = context.weights(node, 1, "second matrix").map_err(|e| match e {
@@ -68,6 +69,19 @@ pub(super) fn mat_mul(context: &mut Context, node: &Node) -> Result<()> {
         ),
         other => other,
     })?;
+    if let &[inner] = weight.shape() {
+        let mut target = context.shape(x);
+        target.pop();
+        context.spend(node, inner)?;
+        let row = weight.to_shape(IxDyn(&[1, inner])).map_err(|e| node.error(e))?.to_owned();
+        let sum = Op::Linear { weight: weights(row), bias: None };
+        let summed = [target.as_slice(), &[1]].concat();
+        return context.finish_chain(
+            node,
+            x,
+            vec![("sum", sum), ("shape", reshape_op(&summed, target))],
+        );
+    }
     let weight = matrix(context, node, &weight, false, 1.0)?;
     context.finish(node, Op::Linear { weight, bias: None }, &[x])
 }
