@@ -3,7 +3,7 @@
 //! Numbers: `acc` is an exact i32; everything behind it is f32 in the order written, see [`crate::quant`].
 //! `x'` stands for `x - zero_point(x)`.
 
-use super::{Span, TensorId};
+use super::{Span, TensorDesc, TensorId};
 
 /// How a result is written: clamp, round, optionally look up, store.
 ///
@@ -160,7 +160,7 @@ pub struct Table {
 ///              = zero point                                                      elsewhere
 /// ```
 ///
-/// Type, scale and zero point are kept.
+/// Type, scale and zero point are kept. A run of channels may be a view of the input's bytes; then nothing is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Copy {
     /// Source.
@@ -171,6 +171,26 @@ pub struct Copy {
     pub start: [i32; 3],
     /// Vertical, horizontal step, at least 1.
     pub step: [u32; 2],
+}
+
+impl Copy {
+    /// The first channel, if this takes nothing but a run of `input`'s channels.
+    #[must_use]
+    pub fn slice(&self, input: &TensorDesc, output: &TensorDesc) -> Option<u32> {
+        let [row, column, channel] = self.start;
+        let channel = u32::try_from(channel).ok()?;
+        let fits = [row, column] == [0, 0]
+            && self.step == [1, 1]
+            && [input.height, input.width] == [output.height, output.width]
+            && channel.checked_add(output.channels)? <= input.channels;
+        fits.then_some(channel)
+    }
+
+    /// Whether the result already lies in the input's bytes, so that nothing has to be moved.
+    #[must_use]
+    pub fn is_view(&self, input: &TensorDesc, output: &TensorDesc) -> bool {
+        self.slice(input, output).is_some_and(|channel| output.is_view_of(input, channel))
+    }
 }
 
 /// A run of u32 in the list section (operands of a concatenation).

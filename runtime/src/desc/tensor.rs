@@ -30,8 +30,8 @@ impl DType {
 /// An activation tensor, `[1, height, width, channels]`, and its place in the arena.
 ///
 /// Element (y, x, c) is at byte `arena_offset + ((y * width + x) * pixel_stride + c) * dtype.bytes()`.
-/// `pixel_stride > channels` where the tensor is a view into a concatenation's buffer: `arena_offset` then
-/// already includes the channel offset. Behind the last element, [`TensorDesc::SLACK_BYTES`] bytes belong to the
+/// `pixel_stride > channels` where the tensor is a view: channels of a concatenation's buffer, or of what it is a slice
+/// of. `arena_offset` then already includes the channel offset. Behind the last element, [`TensorDesc::SLACK_BYTES`] bytes belong to the
 /// tensor too, so that vector loads may run over its end; what they read there meets zero weights only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TensorDesc {
@@ -82,7 +82,8 @@ impl TensorDesc {
         ((self.pixels() - 1) * self.pixel_stride + self.channels) * self.dtype.bytes()
     }
 
-    /// Whether this operand of a concatenation already lies at its place in the output, `channel` channels in.
+    /// Whether this tensor lies at its place in another one, `channel` channels in: an operand of a concatenation in the
+    /// output, a slice in what it is cut from.
     #[must_use]
     pub fn is_view_of(&self, output: &Self, channel: u32) -> bool {
         let offset =

@@ -61,6 +61,8 @@ mod verify;
 #[cfg(feature = "alloc")]
 mod place;
 #[cfg(feature = "alloc")]
+mod views;
+#[cfg(feature = "alloc")]
 pub mod write;
 
 pub use layout::{MAJOR, MINOR, checksum, seal};

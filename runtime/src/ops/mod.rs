@@ -46,9 +46,21 @@ pub fn units(model: &Model<'_>, op: &Op) -> Units {
     }
 }
 
-/// What an operator writes, divided as `units` says.
+/// Whether an operator has nothing to do: its result is a view of its input.
+#[must_use]
+pub fn is_view(model: &Model<'_>, op: &Op) -> bool {
+    match &op.kind {
+        OpKind::Copy(copy) => copy.is_view(&model.tensor(copy.input), &model.tensor(copy.output)),
+        _ => false,
+    }
+}
+
+/// What an operator writes, divided as `units` says; nothing, in no units, where the result is a view.
 #[must_use]
 pub fn outputs(model: &Model<'_>, op: &Op, units: Units) -> Outputs {
+    if is_view(model, op) {
+        return Outputs { targets: [None, None], units: 0, granule: 1 };
+    }
     let descs = op.kind.writes().map(|id| id.map(|id| model.tensor(id)));
     let first = descs.into_iter().flatten().next();
     let (count, granule) = match units {
@@ -102,6 +114,9 @@ impl<'m> Context<'_, 'm> {
 /// If the lease is not one of this operator.
 pub fn run(context: Context<'_, '_>, op: &Op, units: Units, lease: Lease<'_>) {
     let Lease { inputs, outputs, units: range } = lease;
+    if range.is_empty() {
+        return;
+    }
     let written = op.kind.writes().into_iter().flatten().next();
     let channels = written.map_or(0, |id| context.model.tensor(id).channels as usize);
     let part = match units {

@@ -192,13 +192,15 @@ impl Net {
     }
 }
 
-/// Runs a model on every platform, with one to three threads, and compares every tensor with the definitions.
+/// Runs a model on every platform, with one thread and sometimes three, and compares every tensor with the definitions.
 fn compare(file: &[u8], dtype: DType, values: &[i16], what: &str) -> BTreeSet<&'static str> {
     let model = Model::parse(file).unwrap();
     let mut kernels = BTreeSet::new();
     let mut expected: Vec<Vec<i32>> = Vec::new();
     for platform in Platform::available() {
-        for threads in 1..4 {
+        // Sessions with threads take long to start; a quarter of the cases have them.
+        let counts: &[usize] = if what.len().is_multiple_of(4) { &[1, 3] } else { &[1] };
+        for &threads in counts {
             let mut arena = alloc::vec![0xA5; model.arena_bytes()];
             let options = Options { platform, threads };
             let mut session = Session::with_options(&model, &mut arena, options).unwrap();
@@ -219,7 +221,7 @@ fn compare(file: &[u8], dtype: DType, values: &[i16], what: &str) -> BTreeSet<&'
                 let outputs = (0..model.output_count()).map(|i| session.output_at(i).unwrap());
                 seen.extend(outputs.map(|t| (0..t.len()).map(|i| t.q(i)).collect::<Vec<i32>>()));
             }
-            if threads == 1 && expected.is_empty() {
+            if expected.is_empty() {
                 expected.clone_from(&seen);
             }
             let name = format!("{what}, {}, {threads} threads", platform.name());
