@@ -224,9 +224,9 @@ impl Case {
         let packed = PackedOp::pack(platform, &op, &model).expect("a kernel");
         let outputs: Outputs = ops::outputs(&model, &op, packed.units());
         let mut arena = Arena::new(actual, model.plan_bytes()).expect("an arena");
-        packed.run(&op, &model, arena.lease(&outputs));
+        packed.run(&op, &model, arena.lease(&outputs), &[]);
         assert!(arena.tensor(&y) == expected, "{} differs from scalar", packed.kernel());
-        body(&mut || packed.run(&op, &model, arena.lease(&outputs)))
+        body(&mut || packed.run(&op, &model, arena.lease(&outputs), &[]))
     }
 }
 

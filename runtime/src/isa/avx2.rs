@@ -97,6 +97,16 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, bytes: &[i8], at: usize) {
+        let first = bytes.as_ptr().wrapping_add(at);
+        // SAFETY: a hint reads nothing, whatever the address; SSE is part of x86-64.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(first);
+            _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(64));
+        }
+    }
+
+    #[inline(always)]
     fn dp(self, acc: __m256i, (magnitude, x): (__m256i, __m256i), w: __m256i) -> __m256i {
         proven!({
             let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));

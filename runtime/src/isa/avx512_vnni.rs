@@ -154,6 +154,16 @@ impl Isa for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn prefetch(self, bytes: &[i8], at: usize) {
+        let first = bytes.as_ptr().wrapping_add(at);
+        // SAFETY: a hint reads nothing, whatever the address; SSE is part of x86-64.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(first);
+            _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(64));
+        }
+    }
+
+    #[inline(always)]
     fn dp(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
         proven!(_mm512_dpbusd_epi32(acc, x, w))
     }

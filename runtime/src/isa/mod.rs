@@ -91,6 +91,9 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> Self::X;
     /// `4 * LANES` packed weights; panics if there are fewer.
     fn weights(self, w: &[i8]) -> Self::W;
+    /// Asks for 128 bytes from `at` on in the second cache level, where the set can; they may lie behind the end.
+    #[inline(always)]
+    fn prefetch(self, _: &[i8], _: usize) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
 

@@ -64,9 +64,15 @@ impl PackedConcat {
         for part in &self.parts {
             let (x, out) = (Inputs::get(&inputs, &part.input), &mut out[part.first..]);
             if let Some(scale) = &part.scale {
-                let range = units.clone();
-                let store = Some(out);
-                scale.run(Io { input: x, gate: None, residual: None, store, second: None, range });
+                scale.run(Io {
+                    input: x,
+                    gate: None,
+                    residual: None,
+                    store: Some(out),
+                    second: None,
+                    next: &[],
+                    range: units.clone(),
+                });
             } else {
                 let from = Map::new(&part.input);
                 for (pixel, out) in units.clone().zip(out.chunks_mut(self.step)) {

@@ -76,6 +76,12 @@ impl PackedConv {
         }
     }
 
+    /// The packed weights that a run begins with, where they are many.
+    #[must_use]
+    pub fn head(&self) -> &[i8] {
+        self.platform.run(Head(&self.method))
+    }
+
     /// How the work can be divided: by output pixels, or by channels where there is one pixel.
     #[must_use]
     pub fn units(&self) -> Units {
@@ -90,6 +96,21 @@ impl PackedConv {
     /// Computes the units of `io.range`.
     pub fn run(&self, io: Io<'_>) {
         self.platform.run(Run { conv: self, io });
+    }
+}
+
+/// [`PackedConv::head`]
+struct Head<'a>(&'a Method);
+
+impl<'a> Kernel for Head<'a> {
+    type Output = &'a [i8];
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) -> &'a [i8] {
+        match self.0 {
+            Method::Indirect(w) => w.head::<I>(),
+            Method::Grouped(_) | Method::Depthwise(_) => &[],
+        }
     }
 }
 
@@ -200,7 +221,9 @@ impl Kernel for Run<'_> {
         let ends = Ends { residual: io.residual, store: io.store, second: io.second };
         let live = body.epilogue.live(isa, ends, first);
         match method {
-            Method::Indirect(w) => indirect::run(isa, body, w, io.input, live, io.range),
+            Method::Indirect(w) => {
+                indirect::run(isa, body, w, io.input, io.next, live, io.range);
+            }
             Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
             Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
         }

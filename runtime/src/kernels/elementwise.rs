@@ -115,7 +115,7 @@ impl Kernel for Run<'_> {
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        let Self { op, io: Io { input, gate: gates, residual, store, second, range } } = self;
+        let Self { op, io: Io { input, gate: gates, residual, store, second, range, .. } } = self;
         let ends = Ends { residual, store, second };
         let mut live = op.epilogue.live(isa, ends, (range.start, 0));
         let gates = gates.unwrap_or_default();

@@ -11,6 +11,8 @@ use crate::isa::{Isa, Kernel, Runs};
 
 /// Most rows of a tile on any instruction set.
 pub(super) const MAX_ROWS: usize = 14;
+/// Bytes that a step asks for: a quarter of the weights that it reads on the widest instruction set.
+pub(super) const AHEAD: usize = 128;
 /// Most accumulators of a tile on any instruction set.
 pub(super) const MAX_TILE: usize = 14 * 32;
 
@@ -26,6 +28,8 @@ pub(super) struct Args<'a, E> {
     pub lanes: usize,
     /// Panel: per run `4 * steps + lanes` times `NV` vectors.
     pub weights: &'a [i8],
+    /// What is asked for from memory meanwhile: [`AHEAD`] bytes in every step.
+    pub ahead: &'a [i8],
     /// Where the sums start and where they go.
     pub end: E,
 }
@@ -142,7 +146,8 @@ impl<E, const MR: usize, const NV: usize, const TAIL: bool> Tile<'_, E, MR, NV, 
     where
         E: End<I>,
     {
-        let Args { runs, channel, steps, lanes, mut weights, end } = self.0;
+        let Args { runs, channel, steps, lanes, mut weights, ahead, end } = self.0;
+        let mut asked = 0;
         let vector = 4 * I::LANES;
         let mut acc: [[I::I; NV]; MR] =
             core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
@@ -153,11 +158,13 @@ impl<E, const MR: usize, const NV: usize, const TAIL: bool> Tile<'_, E, MR, NV, 
             let whole: [&[[u8; 16]]; MR] = runs.pieces(run, channel, steps);
             for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
                 let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&whole[r][k]));
+                isa.prefetch(ahead, asked + k * AHEAD);
                 step::<I, MR, NV, 0>(isa, &mut acc, &x, &w[..NV * vector]);
                 step::<I, MR, NV, 1>(isa, &mut acc, &x, &w[NV * vector..2 * NV * vector]);
                 step::<I, MR, NV, 2>(isa, &mut acc, &x, &w[2 * NV * vector..3 * NV * vector]);
                 step::<I, MR, NV, 3>(isa, &mut acc, &x, &w[3 * NV * vector..]);
             }
+            asked += steps * AHEAD;
             if TAIL {
                 let rest: [&[[u8; 4]]; MR] = runs.pieces(run, channel + 16 * steps, lanes + 3);
                 for (k, w) in tail.chunks_exact(NV * vector).take(lanes).enumerate() {

@@ -8,7 +8,7 @@
 use super::conv::{Body, Source};
 use super::epilogue::{Column, Live};
 use super::gemm::{
-    Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
+    AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
 use super::geometry::Geometry;
 use super::pack::{Packed, panel, panel_bytes};
@@ -19,7 +19,7 @@ use core::ops::Range;
 /// Runs that are kept for a tile; windows with more are walked in parts.
 const MAX_RUNS: usize = 64;
 /// Weights that stay in the second cache level while all pixels pass.
-const BLOCK_BYTES: usize = 384 << 10;
+const BLOCK_BYTES: usize = 256 << 10;
 /// Largest panel of four vectors, so that it stays in the first cache level.
 const WIDE_BYTES: usize = 40 << 10;
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
@@ -116,6 +116,23 @@ impl Weights {
         Self { packed, panels, runs, depth, by_rows, padding }
     }
 
+    /// The weights that a run begins with.
+    #[inline(always)]
+    pub fn head<I: Isa>(&self) -> &[i8] {
+        blocks::<I>(&self.panels).next().map_or(&[], |block| self.block(block))
+    }
+
+    /// The weights of a run of panels.
+    #[inline(always)]
+    fn block(&self, panels: &[Panel]) -> &[i8] {
+        match (panels.first(), panels.last()) {
+            (Some(first), Some(last)) => {
+                &self.packed[first.weights.0..last.weights.0 + last.weights.1]
+            }
+            _ => &[],
+        }
+    }
+
     /// Whether the work is divided by channels: there is one pixel, and panels start at multiples of the granule.
     pub fn is_by_channels(&self, body: &Body) -> bool {
         body.geometry.pixels() == 1 && self.panels.iter().all(|p| p.depth_start == 0)
@@ -144,6 +161,7 @@ pub(super) fn run<I: Isa>(
     body: &Body,
     weights: &Weights,
     input: &[u8],
+    next: &[i8],
     mut live: Live<'_, I>,
     range: Range<usize>,
 ) {
@@ -161,7 +179,11 @@ pub(super) fn run<I: Isa>(
     let (steps, lanes) = (quads / 4, quads % 4);
     let finder = Finder::new(g, weights.by_rows);
 
-    for block in blocks::<I>(&weights.panels) {
+    let mut rest = blocks::<I>(&weights.panels).peekable();
+    while let Some(block) = rest.next() {
+        // While a block is computed, the next one comes from memory.
+        let ahead = rest.peek().map_or(next, |block| weights.block(block));
+        let mut asked = 0;
         let most = most_rows::<I>(block[0].vectors);
         let mut from = pixels.start;
         while from < pixels.end {
@@ -187,6 +209,8 @@ pub(super) fn run<I: Isa>(
                     let run_bytes = p.weights.1 / weights.runs;
                     let panel = &weights.packed[p.weights.0 + first * run_bytes..];
                     let (panel, channel) = (&panel[..count * run_bytes], p.depth_start);
+                    let ahead = ahead.get(asked..).filter(|a| !a.is_empty()).unwrap_or(&panel[..1]);
+                    asked += count * steps * AHEAD;
                     let bias = &body.bias[p.channels.0..];
                     if count == weights.runs
                         && body.epilogue.is_bounded()
@@ -197,7 +221,7 @@ pub(super) fn run<I: Isa>(
                         let (pixel, first) = (from, p.channels.0);
                         let live = &mut live;
                         let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
-                        let args = Args { runs, channel, steps, lanes, weights: panel, end };
+                        let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
                         finished(isa, height, p.vectors, args);
                         continue;
                     }
@@ -207,7 +231,7 @@ pub(super) fn run<I: Isa>(
                         isa,
                         height,
                         p.vectors,
-                        Args { runs, channel, steps, lanes, weights: panel, end },
+                        Args { runs, channel, steps, lanes, weights: panel, ahead, end },
                     );
                     if first + count == weights.runs {
                         finish(isa, body, &sums.0, p, &channels, tile_pixels.clone(), &mut live);

@@ -82,6 +82,8 @@ pub struct Io<'a> {
     pub store: Option<&'a mut [u8]>,
     /// Output of the second store, from the start of `range` on.
     pub second: Option<&'a mut [u8]>,
+    /// Weights of the next convolution, asked for from memory in time; may be empty.
+    pub next: &'a [i8],
     /// The units (pixels or channels) to compute.
     pub range: Range<usize>,
 }

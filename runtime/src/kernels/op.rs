@@ -70,15 +70,29 @@ impl PackedOp {
         }
     }
 
-    /// Computes the leased part of the operator that this was packed from.
-    pub fn run(&self, op: &Op, model: &Model<'_>, lease: Lease<'_>) {
+    /// The packed weights that a run begins with, where they are many.
+    #[must_use]
+    pub fn head(&self) -> &[i8] {
+        match self {
+            Self::Conv(conv) => conv.head(),
+            _ => &[],
+        }
+    }
+
+    /// Computes the leased part of the operator that this was packed from; `next` is the [`PackedOp::head`] of a later
+    /// one.
+    pub fn run(&self, op: &Op, model: &Model<'_>, lease: Lease<'_>, next: &[i8]) {
+        if lease.units.is_empty() {
+            return;
+        }
         if let Self::Concat(concat) = self {
             return concat.run(lease);
         }
         let Lease { inputs, outputs: [store, second], units: range } = lease;
         let [input, gate, residual] =
             op.kind.reads().map(|id| id.map(|id| inputs.get(&model.tensor(id))));
-        let io = Io { input: input.unwrap_or_default(), gate, residual, store, second, range };
+        let io =
+            Io { input: input.unwrap_or_default(), gate, residual, store, second, next, range };
         match self {
             Self::Conv(conv) => conv.run(io),
             Self::Elementwise(op) => op.run(io),

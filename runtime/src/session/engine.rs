@@ -46,9 +46,13 @@ impl Step {
         Self { op, units, packed }
     }
 
-    fn run(&self, model: &Model<'_>, xor: u8, lease: Lease<'_>) {
+    fn head(&self) -> &[i8] {
+        self.packed.as_ref().map_or(&[], PackedOp::head)
+    }
+
+    fn run(&self, model: &Model<'_>, xor: u8, lease: Lease<'_>, next: &[i8]) {
         match &self.packed {
-            Some(packed) => packed.run(&self.op, model, lease),
+            Some(packed) => packed.run(&self.op, model, lease, next),
             None => ops::run(Context { model, xor }, &self.op, self.units, lease),
         }
     }
@@ -80,6 +84,12 @@ impl Engine {
         Ok(Self { steps, outputs, pool })
     }
 
+    /// The weights that the next convolution begins with.
+    fn next(&self, index: usize) -> &[i8] {
+        let mut later = self.steps[index + 1..].iter().map(Step::head);
+        later.find(|head| !head.is_empty()).unwrap_or_default()
+    }
+
     /// Runs all operators with all threads; `after` is called on the calling thread behind each.
     pub(super) fn run(
         &self,
@@ -88,13 +98,15 @@ impl Engine {
         xor: u8,
         after: &mut dyn FnMut(usize),
     ) {
-        let body = |index: usize, lease: Lease<'_>| self.steps[index].run(model, xor, lease);
+        let body = |index: usize, lease: Lease<'_>| {
+            self.steps[index].run(model, xor, lease, self.next(index));
+        };
         arena.run_team(self.pool.as_ref(), &self.outputs, &body, after);
     }
 
     /// Runs one operator on the calling thread.
     pub(super) fn step(&self, model: &Model<'_>, arena: &mut Arena<'_>, xor: u8, index: usize) {
-        self.steps[index].run(model, xor, arena.lease(&self.outputs[index]));
+        self.steps[index].run(model, xor, arena.lease(&self.outputs[index]), self.next(index));
     }
 }
 

@@ -207,6 +207,7 @@ fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize
             residual: residual.as_deref(),
             store: first.as_mut().map(|w| w.part(&bench, start..end, by_pixel)),
             second: second.as_mut().map(|w| w.part(&bench, start..end, by_pixel)),
+            next: &[],
             range: start..end,
         });
     }
