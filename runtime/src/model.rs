@@ -148,6 +148,14 @@ impl<'m> Model<'m> {
         F32s(self.data(span))
     }
 
+    /// Height, width and channels of what the input takes: those of its tensor without the mask.
+    #[must_use]
+    pub fn input_shape(&self) -> [u32; 3] {
+        let tensor = self.tensor(self.input.tensor);
+        let channels = self.input.order.channels().unwrap_or(tensor.channels);
+        [tensor.height, tensor.width, channels]
+    }
+
     /// What the model expects at its input.
     #[must_use]
     pub const fn input(&self) -> &InputContract {
@@ -208,7 +216,15 @@ impl<'m> Model<'m> {
     pub fn op_macs(&self, op: &Op) -> u64 {
         let OpKind::Conv2d(conv) = &op.kind else { return 0 };
         let Some(output) = op.kind.writes().into_iter().flatten().next() else { return 0 };
-        u64::from(self.tensor(output).pixels()) * u64::from(conv.weights.len)
+        let weights = u64::from(conv.weights.len);
+        let seen = if conv.input == self.input.tensor {
+            // The mask is no channel of the network.
+            let [_, _, channels] = self.input_shape();
+            weights * u64::from(channels) / u64::from(self.tensor(conv.input).channels).max(1)
+        } else {
+            weights
+        };
+        u64::from(self.tensor(output).pixels()) * seen
     }
 
     /// Multiply-accumulates of one run.

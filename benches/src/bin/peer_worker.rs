@@ -31,8 +31,8 @@ fn main() -> Result<(), Failure> {
     let mut session = Session::with_options(&model, &mut arena, options)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
 
-    let tensor = model.tensor(model.input().tensor);
-    let pixels = first_image(&std::fs::read(input)?, (tensor.pixels() * tensor.channels) as usize)?;
+    let len = model.input_shape().iter().product::<u32>() as usize;
+    let pixels = first_image(&std::fs::read(input)?, len)?;
     let mut sizes = Vec::new();
     for output in model.outputs() {
         let t = model.tensor(output.tensor);

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod detector;
+pub(crate) mod layer;
 mod paired;
 mod report;
 mod total;

@@ -2,8 +2,9 @@
 
 use super::Pair;
 use super::boxes::FoundBoxes;
+use super::layer::LayerSums;
 use super::report::{Disagreement, Evaluation, LayerError, OutputError};
-use super::worker::Context;
+use super::worker::{Context, Watched};
 
 /// What one image adds.
 pub struct Judged {
@@ -13,11 +14,12 @@ pub struct Judged {
     pub classes: Option<([usize; 2], [f64; 2])>,
     pub errors: Vec<Sums>,
     /// Per watched tensor; empty where layers are not measured.
-    pub layers: Vec<Sums>,
+    pub layers: Vec<LayerSums>,
     /// Of a detector.
     pub found: Option<FoundBoxes>,
 }
 
+/// Sums over elements.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
     pub count: f64,
@@ -47,7 +49,8 @@ impl Sums {
         sums
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds the sums of other elements.
+    pub fn add(&mut self, other: &Self) {
         self.count += other.count;
         self.signal += other.signal;
         self.noise += other.noise;
@@ -81,7 +84,7 @@ pub struct Total {
     agreeing: usize,
     outputs: Vec<(String, Vec<usize>, Sums)>,
     disagreements: Vec<Disagreement>,
-    layers: Vec<Sums>,
+    layers: Vec<LayerSums>,
     boxes: Vec<FoundBoxes>,
 }
 
@@ -98,7 +101,7 @@ impl Total {
             agreeing: 0,
             outputs: outputs.map(|(i, o)| (o.name.to_owned(), shape(i), Sums::default())).collect(),
             disagreements: Vec::new(),
-            layers: vec![Sums::default(); context.watched.len()],
+            layers: context.watched.iter().map(Watched::sums).collect(),
             boxes: Vec::new(),
         }
     }
@@ -110,7 +113,7 @@ impl Total {
             output.2.add(sums);
         }
         for (layer, sums) in self.layers.iter_mut().zip(&judged.layers) {
-            layer.add(sums);
+            layer.merge(sums);
         }
         self.boxes.extend(judged.found);
         let Some(([float, int8], scores)) = judged.classes else { return };
@@ -155,12 +158,13 @@ impl Total {
                 .watched
                 .iter()
                 .zip(&self.layers)
-                .filter(|(_, sums)| sums.count > 0.0)
-                .map(|(w, sums)| LayerError {
-                    name: context.pair.graph.value(w.value).name.clone(),
-                    op: w.op,
-                    dtype: w.dtype,
-                    sqnr_db: sqnr_db(sums.signal, sums.noise),
+                .filter_map(|(w, sums)| {
+                    Some(LayerError {
+                        name: context.pair.graph.value(w.value).name.clone(),
+                        op: w.op,
+                        dtype: w.dtype,
+                        sqnr_db: sums.sqnr_db()?,
+                    })
                 })
                 .collect(),
         }

@@ -6,12 +6,15 @@ use ndarray::ArrayD;
 
 use super::Pair;
 use super::boxes::Finder;
+use super::layer::LayerSums;
 use super::total::{Judged, Sums, argmax};
 use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::graph::{Graph, ValueId};
 use crate::integer::Runner;
+use crate::lower::BALANCED;
+use crate::quantize::row_major;
 
 /// What every worker needs.
 pub struct Context<'a> {
@@ -68,7 +71,7 @@ impl Context<'_> {
         &self,
         runner: &mut Runner,
         sample: &Sample,
-    ) -> Result<(Vec<ArrayD<f32>>, Vec<Sums>)> {
+    ) -> Result<(Vec<ArrayD<f32>>, Vec<LayerSums>)> {
         let mut values: Vec<Option<ArrayD<f32>>> = vec![None; self.pair.graph.values().len()];
         let float = self.executor.run_one(sample.tensor.view(), &mut |value, array| {
             if self.watched.iter().any(|w| w.value == value) {
@@ -76,7 +79,7 @@ impl Context<'_> {
             }
         })?;
         runner.set(sample)?;
-        let mut layers = vec![Sums::default(); self.watched.len()];
+        let mut layers: Vec<_> = self.watched.iter().map(Watched::sums).collect();
         let mut reals = Vec::new();
         runner.session().run_with(&mut |op, tensor| {
             let at = self.watched.iter().position(|w| w.op == op && w.tensor == tensor.id());
@@ -84,7 +87,7 @@ impl Context<'_> {
             let Some(value) = &values[self.watched[at].value.0] else { return };
             reals.resize(tensor.len(), 0.0);
             if tensor.copy_f32_nchw(&mut reals).is_ok() {
-                layers[at] = Sums::of(value, &reals);
+                layers[at].add(&row_major(value), &reals);
             }
         })?;
         Ok((float, layers))
@@ -97,6 +100,15 @@ pub struct Watched {
     pub tensor: TensorId,
     pub value: ValueId,
     pub dtype: DType,
+    channels: usize,
+    balanced: bool,
+}
+
+impl Watched {
+    /// Nothing seen yet.
+    pub fn sums(&self) -> LayerSums {
+        LayerSums::new(self.balanced, self.channels)
+    }
 }
 
 /// What the operators write that the float graph computes too, by name.
@@ -106,11 +118,20 @@ pub fn watched(graph: &Graph, model: &Model) -> Vec<Watched> {
         for tensor in record.kind.writes().into_iter().flatten() {
             let desc = model.tensor(tensor);
             let name = model.text(desc.name);
+            let balanced = name.strip_suffix(BALANCED);
+            let name = balanced.unwrap_or(name);
             let value = graph.values().iter().position(|v| {
                 v.name == name && v.shape.iter().product::<usize>() == desc.elements() as usize
             });
             if let Some(value) = value {
-                all.push(Watched { op, tensor, value: ValueId(value), dtype: desc.dtype });
+                all.push(Watched {
+                    op,
+                    tensor,
+                    value: ValueId(value),
+                    dtype: desc.dtype,
+                    channels: desc.channels as usize,
+                    balanced: balanced.is_some(),
+                });
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The constants of one convolution: weights in the runtime's order, biases, multipliers.
 
+use std::borrow::Cow;
+
 use super::prepare::Conv;
 use super::report::Guard;
 use crate::quantize::{Patches, Rounding, WeightMethod, bias, bias_correction, weights};
@@ -28,15 +30,23 @@ pub(crate) fn quantize(
     conv: &Conv,
     input_scale: f32,
     unit: f32,
+    factors: [Option<&[f32]>; 2],
     patches: Option<&Patches>,
     how: How,
 ) -> Constants {
     let [o, per_group, h, w] = conv.shape;
     let taps = per_group * h * w;
+    let [read, written] = factors;
+    let weight: Cow<'_, [f32]> = match read {
+        Some(read) => balance_weights(conv, read).into(),
+        None => conv.weight[..].into(),
+    };
+    let balanced = read.zip(patches).map(|(read, p)| p.divided(read));
+    let patches = balanced.as_ref().or(patches);
     let mut guards = Vec::new();
     let mut least = Vec::with_capacity(o);
     for row in 0..o {
-        let weights = &conv.weight[row * taps..(row + 1) * taps];
+        let weights = &weight[row * taps..(row + 1) * taps];
         let by_bias = bias::least_scale(weights, conv.bias[row], input_scale);
         let by_multiplier = (f64::from(unit) / f64::from(input_scale) * 1e-15) as f32;
         let largest = weights.iter().fold(0.0f32, |m, x| m.max(x.abs()));
@@ -46,9 +56,9 @@ pub(crate) fn quantize(
         }
         least.push(scale);
     }
-    let q = weights::quantize(&conv.weight, patches, &least, how.weights, how.rounding);
+    let q = weights::quantize(&weight, patches, &least, how.weights, how.rounding);
     let shift = match patches {
-        Some(p) if how.bias_correction => bias_correction::mean_shift(&conv.weight, &q, p),
+        Some(p) if how.bias_correction => bias_correction::mean_shift(&weight, &q, p),
         _ => vec![0.0; o],
     };
     let bias = (0..o)
@@ -59,9 +69,24 @@ pub(crate) fn quantize(
     let multiplier = q
         .scales
         .iter()
-        .map(|&s| (f64::from(input_scale) * f64::from(s) / f64::from(unit)) as f32)
+        .enumerate()
+        .map(|(row, &s)| {
+            let unit = f64::from(unit) * written.map_or(1.0, |f| f64::from(f[row]));
+            (f64::from(input_scale) * f64::from(s) / unit) as f32
+        })
         .collect();
     Constants { weights: channels_last(&q.values, conv.shape), bias, multiplier, guards }
+}
+
+/// Weights for an input whose channels are divided by `factors`.
+fn balance_weights(conv: &Conv, factors: &[f32]) -> Vec<f32> {
+    let [o, per_group, h, w] = conv.shape;
+    let taps = per_group * h * w;
+    let channel = |i: usize| {
+        let group = i / taps * conv.groups / o;
+        group * per_group + i % taps / (h * w)
+    };
+    conv.weight.iter().enumerate().map(|(i, x)| x * factors[channel(i)]).collect()
 }
 
 /// `[O, I, H, W]` to `[O, H, W, I]`.
@@ -106,7 +131,7 @@ mod tests {
     fn tiny_and_dead_channels_are_guarded_and_reported() {
         // Channel 0 is ordinary, 1 is dead, 2 has weights next to nothing beside a large bias.
         let c = conv(vec![0.5, -0.25, 0.0, 0.0, 1e-14, 1e-15], [3, 2, 1, 1], vec![0.1, 0.7, 5.0]);
-        let k = quantize(&c, 0.05, 0.04, None, HOW);
+        let k = quantize(&c, 0.05, 0.04, [None; 2], None, HOW);
         let guarded: Vec<_> = k.guards.iter().map(|g| (g.channel, g.dead)).collect();
         assert_eq!(guarded, [(1, true), (2, false)]);
         for (row, real) in [(1, 0.7f64), (2, 5.0)] {
@@ -120,8 +145,14 @@ mod tests {
     #[test]
     fn multipliers_stay_normal_for_weights_of_any_size() {
         for size in [1e-30f32, 1e-12, 1.0, 1e12] {
-            let k =
-                quantize(&conv(vec![size, -size], [1, 2, 1, 1], vec![0.0]), 0.05, 0.04, None, HOW);
+            let k = quantize(
+                &conv(vec![size, -size], [1, 2, 1, 1], vec![0.0]),
+                0.05,
+                0.04,
+                [None; 2],
+                None,
+                HOW,
+            );
             assert!(k.multiplier[0] > 1e-17 && k.multiplier[0].is_finite(), "{size}");
             assert!(k.weights.iter().all(|&q| q != -128));
         }

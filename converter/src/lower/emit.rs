@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use kenar::desc::{self, DType, Epilogue, OpKind, Residual, Store, TensorId};
 use kenar::format::write::ModelWriter;
 
+use super::balance;
 use super::conv::{self, How};
+use super::pixels::Pixels;
 use super::prepare::Network;
 use super::ranges::Ranges;
 use super::report::{Guard, OpReport, Written};
@@ -23,6 +25,7 @@ pub(crate) struct Emitter<'a> {
     pub network: &'a Network<'a>,
     pub calibration: &'a Calibration,
     pub ranges: &'a Ranges,
+    pub pixels: Option<&'a Pixels>,
     pub how: How,
     pub writer: ModelWriter,
     tensors: HashMap<(ValueId, DType), TensorId>,
@@ -40,12 +43,14 @@ impl<'a> Emitter<'a> {
         network: &'a Network<'a>,
         calibration: &'a Calibration,
         ranges: &'a Ranges,
+        pixels: Option<&'a Pixels>,
         how: How,
     ) -> Self {
         Self {
             network,
             calibration,
             ranges,
+            pixels,
             how,
             writer: ModelWriter::new(),
             tensors: HashMap::new(),
@@ -57,12 +62,22 @@ impl<'a> Emitter<'a> {
         if let Some(&id) = self.tensors.get(&(value, dtype)) {
             return Ok(id);
         }
-        let [c, h, w] = self.network.map(value).map(|x| x as u32);
+        let [mut c, h, w] = self.network.map(value).map(|x| x as u32);
+        if value == self.network.graph.input && self.masks() {
+            c += 1;
+        }
         let p = self.ranges.get(value, dtype);
         let name = &self.network.graph.value(value).name;
-        let id = self.writer.add_activation(name, [h, w, c], dtype, p.scale, p.zero_point)?;
+        let suffix = self.ranges.factors(value, dtype).map_or("", |_| balance::SUFFIX);
+        let name = format!("{name}{suffix}");
+        let id = self.writer.add_activation(&name, [h, w, c], dtype, p.scale, p.zero_point)?;
         self.tensors.insert((value, dtype), id);
         Ok(id)
+    }
+
+    /// Whether the input tensor has a mask.
+    fn masks(&self) -> bool {
+        self.pixels.is_some_and(|p| p.normalisation.is_some())
     }
 
     /// The tensor of an output: i16 where there is one.
@@ -94,10 +109,27 @@ impl<'a> Emitter<'a> {
                 let first = step.first.as_ref().map(|t| self.place(t)).transpose()?;
                 // Without a first store the unit is free; that of an i16 stream keeps every multiplier ordinary.
                 let unit = first.as_ref().map_or_else(|| self.free_unit(step.raw), |p| p.unit);
+                let ranges = self.ranges;
+                let written = step.first.as_ref().and_then(|t| ranges.factors(t.value, t.dtype));
+                let read = ranges.factors(step.input, step.input_dtype);
                 match work {
                     Work::Conv(c) => {
                         let patches = c.source.and_then(|v| self.calibration.patches(v));
-                        let k = conv::quantize(c, input_scale, unit, patches, self.how);
+                        let of_pixels = match patches.zip(self.pixels) {
+                            Some((patches, pixels)) if step.input == self.network.graph.input => {
+                                pixels.patches(patches)
+                            }
+                            _ => None,
+                        };
+                        let patches = of_pixels.as_ref().or(patches);
+                        let k = conv::quantize(
+                            c,
+                            input_scale,
+                            unit,
+                            [read, written],
+                            patches,
+                            self.how,
+                        );
                         guards.clone_from(&k.guards);
                         self.conv(step, c, &k, input, first, unit)?
                     }
@@ -161,7 +193,13 @@ impl<'a> Emitter<'a> {
         Ok(match &step.work {
             Work::Affine { scale, shift } => OpKind::Affine {
                 input,
-                affine: self.affine(scale, shift, input_scale, unit)?,
+                affine: self.affine(
+                    scale,
+                    shift,
+                    input_scale,
+                    unit,
+                    step.first.as_ref().expect("has one store"),
+                )?,
                 store,
             },
             Work::AvgPool { window, count_padding } => OpKind::Pool(desc::Pool {
@@ -263,7 +301,7 @@ impl<'a> Emitter<'a> {
         let second = match &step.second {
             Some(s) => {
                 let placed = self.place(&s.target)?;
-                Some((self.affine(&s.scale, &s.shift, unit, placed.unit)?, placed.store))
+                Some((self.affine(&s.scale, &s.shift, unit, placed.unit, &s.target)?, placed.store))
             }
             None => None,
         };
@@ -271,12 +309,22 @@ impl<'a> Emitter<'a> {
     }
 
     /// `real = scale * x + shift` from units of `from` to units of `to`.
-    fn affine(&mut self, scale: &[f32], shift: &[f32], from: f32, to: f32) -> Result<desc::Affine> {
+    fn affine(
+        &mut self,
+        scale: &[f32],
+        shift: &[f32],
+        from: f32,
+        to: f32,
+        target: &Target,
+    ) -> Result<desc::Affine> {
         let normal = |x: f64| if x.abs() < SMALLEST_FACTOR { 0.0 } else { x as f32 };
-        let to = f64::from(to);
-        let a: Vec<f32> =
-            scale.iter().map(|&s| normal(f64::from(s) * f64::from(from) / to)).collect();
-        let b: Vec<f32> = shift.iter().map(|&s| normal(f64::from(s) / to)).collect();
+        let factors = self.ranges.factors(target.value, target.dtype);
+        let to = |c: usize| f64::from(to) * factors.map_or(1.0, |f| f64::from(f[c]));
+        let a: Vec<f32> = (scale.iter().enumerate())
+            .map(|(c, &s)| normal(f64::from(s) * f64::from(from) / to(c)))
+            .collect();
+        let b: Vec<f32> =
+            shift.iter().enumerate().map(|(c, &s)| normal(f64::from(s) / to(c))).collect();
         Ok(desc::Affine { a: self.writer.add_f32(&a)?, b: self.writer.add_f32(&b)? })
     }
 

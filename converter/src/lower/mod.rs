@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! graph -> prepare (constants inside, reshapes as aliases) -> pattern (fusion: steps) -> residual (i8 or i16)
+//!       -> balance (factors per channel) -> pixels (normalisation into the first convolution)
 //!       -> ranges (scale and zero point of every tensor) -> emit (constants, operators) -> memory plan -> bytes
 //! ```
 //!
 //! Everything here decides; nothing here computes with images. What a step may contain is what one operator of
 //! [`kenar::desc`] can do.
 
+mod balance;
 mod contract;
 mod conv;
 mod emit;
 mod pattern;
+mod pixels;
 mod prepare;
 mod ranges;
 mod report;
@@ -22,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use balance::SUFFIX as BALANCED;
 pub use contract::Provenance;
 pub(crate) use contract::resolve as resolve_outputs;
 pub use report::{Guard, LowerReport, OpReport, Written};
@@ -93,14 +97,17 @@ pub fn lower(
     let outputs = contract::resolve(graph, &options.outputs)?;
     let network = prepare::prepare(graph, &outputs)?;
     let steps = pattern::match_steps(&network);
-    let steps = residual::assign(&network, steps, options.stream);
-    let ranges = ranges::assign(&network, &steps, calibration);
+    let mut steps = residual::assign(&network, steps, options.stream);
+    let balanced = balance::assign(&network, &mut steps, calibration);
+    let spec = input_spec(graph, preprocess)?;
+    let pixels = pixels::keep(&network, &mut steps, calibration, &spec);
+    let ranges = ranges::assign(&network, &steps, calibration, balanced, pixels.as_ref());
     let how = conv::How {
         weights: options.weights,
         rounding: options.rounding,
         bias_correction: options.bias_correction,
     };
-    let mut emitter = emit::Emitter::new(&network, calibration, &ranges, how);
+    let mut emitter = emit::Emitter::new(&network, calibration, &ranges, pixels.as_ref(), how);
     let input = emitter.tensor(graph.input, DType::I8)?;
     let mut report = LowerReport { notes: outputs.notes.clone(), ..LowerReport::default() };
     for step in &steps {
@@ -111,7 +118,7 @@ pub fn lower(
         emitter.writer.add_output(name, tensor)?;
     }
     let mut writer = emitter.writer;
-    writer.set_input(&graph.value(graph.input).name, input, input_spec(graph, preprocess)?)?;
+    writer.set_input(&graph.value(graph.input).name, input, spec)?;
     writer.set_labels(&options.labels)?;
     if let Some(head) = &options.head {
         let names: Vec<&str> = network.outputs.iter().map(|(name, _)| name.as_str()).collect();

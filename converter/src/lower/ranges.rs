@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use kenar::desc::DType;
 
+use super::balance::Balanced;
+use super::pixels::Pixels;
 use super::prepare::Network;
 use super::step::{Step, Work};
 use crate::graph::ValueId;
@@ -20,17 +22,35 @@ const NARROWER: f64 = 2.0;
 pub(crate) struct Ranges {
     groups: Groups,
     params: HashMap<(ValueId, DType), QParams>,
+    balanced: Balanced,
 }
 
 impl Ranges {
     /// The quantisation of one rendition of a value.
     pub fn get(&self, value: ValueId, dtype: DType) -> QParams {
+        if let (DType::I8, Some((params, _))) = (dtype, self.balanced.get(&value)) {
+            return *params;
+        }
         self.params[&(self.groups.root(value), dtype)]
+    }
+
+    /// The factors per channel of one rendition of a value, where it has them.
+    pub fn factors(&self, value: ValueId, dtype: DType) -> Option<&[f32]> {
+        match dtype {
+            DType::I8 => self.balanced.get(&value).map(|(_, factors)| &factors[..]),
+            DType::I16 => None,
+        }
     }
 }
 
 /// Chooses the quantisation of everything that the steps read and write.
-pub(crate) fn assign(network: &Network<'_>, steps: &[Step], calibration: &Calibration) -> Ranges {
+pub(crate) fn assign(
+    network: &Network<'_>,
+    steps: &[Step],
+    calibration: &Calibration,
+    balanced: Balanced,
+    pixels: Option<&Pixels>,
+) -> Ranges {
     let mut groups = Groups::new(network.graph.values().len());
     for step in steps {
         if matches!(step.work, Work::MaxPool(_) | Work::Resize | Work::Copy(_)) {
@@ -47,6 +67,9 @@ pub(crate) fn assign(network: &Network<'_>, steps: &[Step], calibration: &Calibr
         merged.entry(groups.root(v)).or_default().merge(calibration.histogram(v));
     }
     let mut params = HashMap::new();
+    if let Some(pixels) = pixels {
+        params.insert((groups.root(network.graph.input), DType::I8), pixels.params);
+    }
     let reads = steps.iter().flat_map(Step::reads);
     let writes = steps.iter().flat_map(Step::targets).map(|t| (t.value, t.dtype));
     for (value, dtype) in reads.chain(writes) {
@@ -57,7 +80,7 @@ pub(crate) fn assign(network: &Network<'_>, steps: &[Step], calibration: &Calibr
             DType::I16 => QParams::i16(histogram.max().max(-histogram.min())),
         });
     }
-    Ranges { groups, params }
+    Ranges { groups, params, balanced }
 }
 
 /// Joins the operands whose values use enough of the common range.

@@ -10,10 +10,14 @@ use super::prepare::Network;
 use super::step::{Finish, Second, Step, Target, Work};
 use crate::graph::ValueId;
 
+/// Elements of a sum that is i16 in any family: 128 KiB.
+const SMALL: usize = 1 << 16;
+
 /// When residual streams are i16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stream {
-    /// Where sums stay as they are (pre-activation families), because there they grow with depth.
+    /// Where sums stay as they are (pre-activation families), because there they grow with depth, and wherever a sum is
+    /// so small that its second byte stays in a cache.
     #[default]
     Auto,
     /// Wherever a sum has a residual.
@@ -43,7 +47,10 @@ pub(crate) fn assign(network: &Network<'_>, steps: Vec<Step>, stream: Stream) ->
     }
     for step in steps.iter_mut().rev() {
         let adds_wide = match stream {
-            Stream::Auto => step.sums_raw(),
+            Stream::Auto => {
+                let small = network.map(step.raw).iter().product::<usize>() <= SMALL;
+                step.sums_raw() || (small && step.residual.is_some())
+            }
             Stream::On => step.residual.is_some(),
             Stream::Off => false,
         };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ndarray::{Array2, ArrayD};
 use rayon::prelude::*;
 
+use super::channels::Channels;
 use super::histogram::Histogram;
 use super::patches::{Geometry, Patches, row_major};
 use super::range::{Method, Range, choose};
@@ -29,6 +30,8 @@ pub struct Calibration {
     histograms: Vec<Histogram>,
     /// By the value that the convolution or linear layer makes.
     patches: HashMap<ValueId, Patches>,
+    /// Of what convolutions read.
+    channels: HashMap<ValueId, Channels>,
 }
 
 /// A layer with weights.
@@ -62,6 +65,10 @@ pub fn calibrate(
     let executor = Executor::new(graph)?;
     let layers = layers(graph);
     let mut patches: Vec<Patches> = layers.iter().map(|l| Patches::new(&l.geometry)).collect();
+    let channels: HashMap<ValueId, Channels> = layers
+        .iter()
+        .map(|l| (l.input, Channels::new(graph.shape(l.input).get(1).copied().unwrap_or(1))))
+        .collect();
     let mut histograms = vec![Histogram::default(); graph.values().len()];
     let mut count = 0;
     let mut images = images.peekable();
@@ -71,7 +78,7 @@ pub fn calibrate(
         let observed = batch
             .par_iter()
             .enumerate()
-            .map(|(i, image)| observe(&executor, &layers, count + i, image))
+            .map(|(i, image)| observe(&executor, &layers, &channels, count + i, image))
             .collect::<Result<Vec<_>>>()?;
         histograms.par_iter_mut().enumerate().for_each(|(i, sum)| {
             observed.iter().for_each(|one| sum.merge(&one.histograms[i]));
@@ -87,7 +94,8 @@ pub fn calibrate(
         return Err(Error::Input("calibration needs at least one image, got none".into()));
     }
     let patches = layers.iter().map(|l| l.output).zip(patches).collect();
-    let calibration = Calibration { method: options.method, images: count, histograms, patches };
+    let calibration =
+        Calibration { method: options.method, images: count, histograms, patches, channels };
     calibration.check(graph)?;
     Ok(calibration)
 }
@@ -104,6 +112,7 @@ fn layers(graph: &Graph) -> Vec<Layer> {
 fn observe(
     executor: &Executor,
     layers: &[Layer],
+    channels: &HashMap<ValueId, Channels>,
     index: usize,
     image: &ArrayD<f32>,
 ) -> Result<Observed> {
@@ -112,6 +121,9 @@ fn observe(
     executor.run_one(image.view(), &mut |value, array| {
         let values = row_major(array);
         histograms[value.0].add(&values);
+        if let Some(channels) = channels.get(&value) {
+            channels.add(&values);
+        }
         for (layer, patches) in layers.iter().zip(&mut patches).filter(|(l, _)| l.input == value) {
             *patches = layer.geometry.sample(index, &values);
         }
@@ -130,6 +142,12 @@ impl Calibration {
     #[must_use]
     pub fn patches(&self, output: ValueId) -> Option<&Patches> {
         self.patches.get(&output)
+    }
+
+    /// The distribution of each channel of a value that a convolution or linear layer reads.
+    #[must_use]
+    pub fn channels(&self, value: ValueId) -> Option<&Channels> {
+        self.channels.get(&value)
     }
 
     /// Whether the statistics are those of this graph's values.

@@ -8,6 +8,7 @@
 pub mod bias;
 pub mod bias_correction;
 mod calibration;
+mod channels;
 mod histogram;
 mod params;
 mod patches;
@@ -16,8 +17,10 @@ pub mod rounding;
 pub mod weights;
 
 pub use calibration::{Calibration, Options, calibrate};
+pub use channels::Channels;
 pub use histogram::Histogram;
 pub use params::QParams;
+pub(crate) use patches::row_major;
 pub use patches::{Block, Patches};
 pub use range::{Method, Range};
 pub use weights::{Rounding, WeightMethod};

@@ -157,6 +157,53 @@ impl Patches {
         self.count += patches.nrows();
     }
 
+    /// The same patches with each channel divided by its factor.
+    #[must_use]
+    pub fn divided(&self, factors: &[f32]) -> Self {
+        let mut patches = self.clone();
+        let (columns, groups) = (self.columns, self.groups());
+        let taps = columns * groups / factors.len().max(1);
+        for block in &mut patches.blocks {
+            let first = block.group * columns + block.start;
+            let inverse: Array1<f32> =
+                (0..block.len()).map(|i| 1.0 / factors[(first + i) / taps]).collect();
+            block.sum *= &inverse;
+            for (mut row, i) in block.square.outer_iter_mut().zip(&inverse) {
+                row *= &inverse;
+                row *= *i;
+            }
+        }
+        patches
+    }
+
+    /// Patches of normalised pixels, three channels, as patches of pixels and their mask, which is 1.
+    ///
+    /// What lies outside the image counts as inside; the few patches there change little.
+    pub(crate) fn masked(&self, mean: [f32; 3], std: [f32; 3]) -> Self {
+        let taps = self.columns / 3;
+        let n = self.count as f32;
+        let blocks = self.blocks.iter().map(|block| {
+            let (old, len) = (block.sum.len(), 4 * taps);
+            let channel = |i: usize| i / taps;
+            let sum = Array1::from_shape_fn(len, |i| match channel(i) {
+                3 => n,
+                c => std[c] * block.sum[i] + n * mean[c],
+            });
+            let square = Array2::from_shape_fn((len, len), |(i, j)| {
+                if i >= old || j >= old {
+                    return if i >= old { sum[j] } else { sum[i] };
+                }
+                let (a, b) = (channel(i), channel(j));
+                std[a] * std[b] * block.square[[i, j]]
+                    + std[a] * mean[b] * block.sum[i]
+                    + mean[a] * std[b] * block.sum[j]
+                    + n * mean[a] * mean[b]
+            });
+            Block { group: block.group, start: block.start, sum, square }
+        });
+        Self { columns: 4 * taps, count: self.count, blocks: blocks.collect() }
+    }
+
     /// Columns of one group: the length of a weight row.
     #[must_use]
     pub fn columns(&self) -> usize {
@@ -271,6 +318,29 @@ mod tests {
         let p = geometry(1, 1).sample(5, &values);
         assert_eq!(p.row(0).to_vec(), [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 4.0, 5.0]);
         assert_eq!(p.row(3).to_vec(), [5.0, 6.0, 0.0, 8.0, 9.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn masked_patches_are_those_of_pixels() {
+        let pixels = [[0.1f32, 0.9, 0.5], [0.4, 0.2, 0.8], [0.7, 0.3, 0.1]];
+        let (mean, std) = ([0.5, 0.4, 0.3], [0.25, 0.2, 0.5]);
+        let normalised = Array2::from_shape_fn((3, 3), |(i, c)| (pixels[i][c] - mean[c]) / std[c]);
+        let with_mask =
+            Array2::from_shape_fn((3, 4), |(i, c)| if c == 3 { 1.0 } else { pixels[i][c] });
+        let mut p = Patches::new(&Geometry::linear(3));
+        p.add(&normalised.view());
+        let mut expected = Patches::new(&Geometry::linear(4));
+        expected.add(&with_mask.view());
+        let masked = p.masked(mean, std);
+        assert_eq!(masked.columns(), 4);
+        let (a, b) = (&masked.blocks()[0], &expected.blocks()[0]);
+        assert!((&a.sum - &b.sum).iter().all(|d| d.abs() < 1e-5));
+        assert!(
+            (&a.square - &b.square).iter().all(|d| d.abs() < 1e-5),
+            "{} {}",
+            a.square,
+            b.square
+        );
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn quantize(
     let importance: Vec<Vec<f64>> = (0..groups)
         .map(|g| patches.map_or_else(|| vec![1.0; columns], |p| importance(&p.variance(g))))
         .collect();
-    let scales: Vec<f32> = least
+    let mut scales: Vec<f32> = least
         .par_iter()
         .enumerate()
         .map(|(row, &least)| {
@@ -75,7 +75,9 @@ pub fn quantize(
         })
         .collect();
     let values = match (patches, rounding) {
-        (Some(patches), Rounding::Adaptive) => rounding::round(weights, &scales, patches),
+        (Some(patches), Rounding::Adaptive) => {
+            rounding::round(weights, &mut scales, least, patches)
+        }
         _ => {
             weights.iter().enumerate().map(|(i, &x)| round(x, scales[i / columns]) as i8).collect()
         }

@@ -59,6 +59,10 @@ pub struct InputContract {
     /// Name, a text in the string section.
     pub name: Span,
     /// The tensor to fill; dense (`pixel_stride == channels`).
+    ///
+    /// An image's tensor may have one channel more than its order says: the mask, 127 wherever there is an image. With
+    /// it the other channels hold pixel values as they are, `q = p - 128`, and convolutions normalise: in their padding
+    /// all channels are zero, the mask too, so that a mean that weights take off by the mask is not taken off there.
     pub tensor: TensorId,
     /// Meaning of its channels.
     pub order: ChannelOrder,

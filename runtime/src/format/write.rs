@@ -68,11 +68,15 @@ impl InputSpec {
         }
     }
 
-    /// The image table: for each channel and pixel value `p`,
+    /// The image table: for each channel and pixel value `p` it is `q = p - 128` beside a mask, else
     /// `q = clamp(round_ties_even(((p / 255 - mean) / std) / scale) + zero_point)`, in f64 up to the rounding.
     fn table(&self, tensor: &TensorDesc) -> Vec<i8> {
         let channels = self.order.channels().unwrap_or(0) as usize;
         let mut table = Vec::with_capacity(256 * channels);
+        if tensor.channels as usize > channels {
+            (0..channels).for_each(|_| table.extend(i8::MIN..=i8::MAX));
+            return table;
+        }
         for (&mean, &std) in self.mean.iter().zip(&self.std).take(channels) {
             for pixel in 0..=255u8 {
                 let real = (f64::from(pixel) / 255.0 - f64::from(mean)) / f64::from(std);

@@ -22,11 +22,22 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         self.session.model.tensor(self.session.model.input().tensor)
     }
 
-    /// `[1, height, width, channels]`.
+    /// `[1, height, width, channels]`; a mask is no channel of its user, see [`crate::format::InputContract::tensor`].
     #[must_use]
     pub fn shape(&self) -> [usize; 4] {
-        let desc = self.desc();
-        [1, desc.height as usize, desc.width as usize, desc.channels as usize]
+        let [height, width, channels] = self.session.model.input_shape().map(|size| size as usize);
+        [1, height, width, channels]
+    }
+
+    fn channels(&self) -> usize {
+        self.shape()[3]
+    }
+
+    /// How real values of each channel are quantised.
+    fn quantizer(&self) -> Quantizer {
+        let (desc, contract) = (self.desc(), self.session.model.input());
+        let masked = desc.channels as usize > self.channels();
+        Quantizer { desc, normalisation: masked.then_some([contract.mean, contract.std]) }
     }
 
     /// Sets an image: u8 red, green, blue of each pixel, row by row, of exactly the input's size. Normalisation and
@@ -75,13 +86,14 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         Ok(())
     }
 
-    /// Sets real values, already normalised, channel by channel: `q = requantize(x / scale)`. NaN becomes 0.0.
+    /// Sets real values, already normalised, channel by channel: `q = requantize(x / scale)`. NaN becomes 0.0. Beside a
+    /// mask it is the nearest pixel value, `q = requantize((x * std + mean) / scale)`.
     ///
     /// # Errors
     ///
     /// [`Error::InputSize`] if there are not exactly as many values as the input has.
     pub fn set_f32_nchw(&mut self, values: &[f32]) -> Result<(), Error> {
-        let desc = self.desc();
+        let quantizer = self.quantizer();
         self.check_len(values.len())?;
         self.write(|map, part| {
             // Some pixels of one plane at a time: that much vectorises, and stays in registers' reach.
@@ -89,7 +101,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
             for (c, plane) in values.chunks_exact(part.pixels.end).enumerate() {
                 for (run, values) in plane.chunks(quantized.len()).enumerate() {
                     for (q, &value) in quantized.iter_mut().zip(values) {
-                        *q = quantize(value, &desc);
+                        *q = quantizer.quantize(value, c);
                     }
                     map.put_run(run * quantized.len(), c, &quantized[..values.len()]);
                 }
@@ -104,10 +116,10 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     ///
     /// As [`Input::set_f32_nchw`].
     pub fn set_f32_nhwc(&mut self, values: &[f32]) -> Result<(), Error> {
-        let desc = self.desc();
+        let quantizer = self.quantizer();
         self.check_len(values.len())?;
-        let channels = desc.channels as usize;
-        self.fill(|pixel, c| quantize(values[pixel * channels + c], &desc));
+        let channels = self.channels();
+        self.fill(|pixel, c| quantizer.quantize(values[pixel * channels + c], c));
         Ok(())
     }
 
@@ -123,7 +135,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
             return Err(Error::ElementType);
         }
         self.check_len(values.len())?;
-        let channels = desc.channels as usize;
+        let channels = self.channels();
         self.fill(|pixel, c| i32::from(values[pixel * channels + c]));
         Ok(())
     }
@@ -163,7 +175,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     }
 
     fn check_len(&self, len: usize) -> Result<(), Error> {
-        let expected = self.desc().elements();
+        let expected = self.desc().pixels() * self.channels() as u32;
         if len == expected as usize { Ok(()) } else { Err(Error::InputSize { expected }) }
     }
 
@@ -181,7 +193,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         if fits { Ok(()) } else { Err(Error::InputSize { expected: desc.pixels() }) }
     }
 
-    /// Writes `q(pixel, channel)` everywhere.
+    /// Writes `q(pixel, channel)` everywhere but in the mask.
     fn fill(&mut self, mut q: impl FnMut(usize, usize) -> i32) {
         self.write(|map, part| part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c))));
     }
@@ -189,7 +201,9 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     /// Lets `write` fill the whole tensor.
     fn write(&mut self, write: impl FnOnce(&mut MapMut<'_>, &Part)) {
         let desc = self.desc();
-        let part = Part { pixels: 0..desc.pixels() as usize, channels: 0..desc.channels as usize };
+        let (pixels, channels) = (desc.pixels() as usize, self.channels());
+        let part = Part { pixels: 0..pixels, channels: 0..channels };
+        let whole = Part { pixels: 0..pixels, channels: 0..desc.channels as usize };
         let outputs = crate::arena::Outputs {
             targets: [Some(target(&desc, Units::Pixels)), None],
             units: part.pixels.end,
@@ -198,18 +212,36 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let xor = self.session.xor;
         let lease = self.session.arena.lease(&outputs);
         if let [Some(bytes), _] = lease.outputs {
-            write(&mut MapMut::new(bytes, &desc, xor, &part), &part);
+            let mut map = MapMut::new(bytes, &desc, xor, &whole);
+            write(&mut map, &part);
+            let mask = Part { pixels: 0..pixels, channels: channels..desc.channels as usize };
+            mask.for_each(|pixel, channel| map.put(pixel, channel, MASK));
         }
         self.session.state = State::Ready;
     }
 }
 
-/// The quantised value of a real one.
-fn quantize(real: f32, desc: &TensorDesc) -> i32 {
-    let (low, high) = match desc.dtype {
-        DType::I8 => (-128, 127),
-        DType::I16 => (-32767, 32767),
-    };
-    let real = if real.is_nan() { 0.0 } else { real };
-    requantize(real / desc.scale, desc.zero_point, low, high)
+/// What the mask holds wherever there is an image: 255 above its zero.
+const MASK: i32 = 127;
+
+/// From real values to quantised ones.
+struct Quantizer {
+    desc: TensorDesc,
+    /// Mean and standard deviation per channel, where the tensor holds pixel values.
+    normalisation: Option<[[f32; 3]; 2]>,
+}
+
+impl Quantizer {
+    fn quantize(&self, real: f32, channel: usize) -> i32 {
+        let (low, high) = match self.desc.dtype {
+            DType::I8 => (-128, 127),
+            DType::I16 => (-32767, 32767),
+        };
+        let real = if real.is_nan() { 0.0 } else { real };
+        let real = match &self.normalisation {
+            Some([mean, std]) => real * std[channel] + mean[channel],
+            None => real,
+        };
+        requantize(real / self.desc.scale, self.desc.zero_point, low, high)
+    }
 }

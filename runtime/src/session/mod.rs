@@ -270,6 +270,50 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_filled_and_pixels_are_kept() {
+        let mut writer = ModelWriter::new();
+        let x = writer.add_activation("x", [1, 2, 4], DType::I8, 1.0 / 255.0, -128).unwrap();
+        let y = writer.add_activation("y", [1, 2, 4], DType::I8, 1.0, 0).unwrap();
+        let same: Vec<i8> = (i8::MIN..=i8::MAX).collect();
+        let table = writer.add_i8(&same).unwrap();
+        let name = writer.add_string("same").unwrap();
+        writer.add_op(Op { name, kind: OpKind::Table(Table { input: x, output: y, table }) });
+        let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        let order = ChannelOrder::Rgb;
+        let spec = InputSpec { order, mean, std, ..InputSpec::features() };
+        writer.set_input("image", x, spec).unwrap();
+        writer.add_output("copy", y).unwrap();
+        writer.plan_memory().unwrap();
+        let file = writer.finish().unwrap();
+        let model = Model::parse(&file).unwrap();
+        let mut arena = vec![0; model.arena_bytes()];
+        let mut session = Session::new(&model, &mut arena).unwrap();
+        assert_eq!(session.input().shape(), [1, 1, 2, 3]);
+        assert_eq!(model.input_shape(), [1, 2, 3]);
+        let pixels = [0u8, 1, 127, 128, 254, 255];
+        let expected = [-128, -127, -1, 127, 0, 126, 127, 127];
+        let seen = |session: &mut Session<'_, '_>| -> Vec<i32> {
+            session.run().unwrap();
+            let output = session.output_at(0).unwrap();
+            (0..8).map(|i| output.q(i)).collect()
+        };
+        session.input().set_rgb8(&pixels, 2, 1).unwrap();
+        assert_eq!(seen(&mut session), expected);
+        // Normalised values find back to the pixels they come from.
+        let real =
+            |pixel: usize, c: usize| (f32::from(pixels[3 * pixel + c]) / 255.0 - mean[c]) / std[c];
+        let planes: Vec<f32> = (0..6).map(|i| real(i % 2, i / 2)).collect();
+        session.input().set_f32_nchw(&planes).unwrap();
+        assert_eq!(seen(&mut session), expected);
+        session.input().set_i8(&[-128, -127, -1, 0, 126, 127]).unwrap();
+        assert_eq!(seen(&mut session), expected);
+        session.input().set_pattern(5);
+        assert_eq!(seen(&mut session)[3], 127);
+        let size = Error::InputSize { expected: 6 };
+        assert_eq!(session.input().set_f32_nhwc(&[0.0; 8]), Err(size));
+    }
+
+    #[test]
     fn real_values_are_quantised_and_clamped() {
         let file = file();
         let model = Model::parse(&file).unwrap();

@@ -74,13 +74,13 @@ pub enum Limit {
 
 /// A synthetic image, or synthetic values for a model that takes no images.
 pub fn test_image(model: &Model, path: &Path) -> Result<Sample> {
-    let t = model.tensor(model.input().tensor);
-    let size = [t.height as usize, t.width as usize];
-    if t.channels != 3 {
+    let [height, width, channels] = model.input_shape().map(|n| n as usize);
+    let size = [height, width];
+    if channels != 3 {
         return Err(Error::Input(format!(
             "{}: takes {} channels; only models of colour images are timed",
             path.display(),
-            t.channels
+            channels
         )));
     }
     let preprocess =

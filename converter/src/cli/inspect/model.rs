@@ -72,6 +72,11 @@ pub fn dtype(dtype: DType) -> &'static str {
     }
 }
 
+fn input_shape(model: &Model) -> Vec<usize> {
+    let [h, w, c] = model.input_shape().map(|n| n as usize);
+    vec![1, c, h, w]
+}
+
 fn map_shape(t: &TensorDesc) -> Vec<usize> {
     vec![1, t.channels as usize, t.height as usize, t.width as usize]
 }
@@ -103,7 +108,7 @@ pub fn document(path: &Path, model: &Model, file_bytes: usize) -> Value {
         "family": origin.family,
         "parameters": origin.parameters,
         "macs": model.macs(),
-        "inputs": { model.text(input.name): map_shape(&model.tensor(input.tensor)) },
+        "inputs": { model.text(input.name): input_shape(model) },
         "outputs": outputs,
         "arena_bytes": model.arena_bytes(),
         "plan_bytes": model.plan_bytes(),
@@ -160,7 +165,6 @@ fn tensor_json(model: &Model, t: &TensorDesc) -> Value {
 /// The report for people.
 pub fn text(path: &Path, model: &Model, file_bytes: usize) -> String {
     let input = model.input();
-    let tensor = model.tensor(input.tensor);
     let [source, hash, converter, calibration] = model.provenance();
     let origin = Origin::parse(source);
     let mut out = format!(
@@ -183,7 +187,7 @@ pub fn text(path: &Path, model: &Model, file_bytes: usize) -> String {
         format!(
             "{} {} i8, {}",
             model.text(input.name),
-            shape(&map_shape(&tensor)),
+            shape(&input_shape(model)),
             integer::preprocess(model).map_or_else(|| "feature map".to_owned(), |p| p.describe())
         ),
     );

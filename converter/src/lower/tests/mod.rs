@@ -132,6 +132,11 @@ pub(super) fn lowered(graph: &Graph, options: &LowerOptions) -> (Vec<u8>, LowerR
     lower(graph, &calibrated(graph), None, options).unwrap()
 }
 
+/// Without i16.
+fn narrow() -> LowerOptions {
+    LowerOptions { stream: Stream::Off, ..LowerOptions::default() }
+}
+
 fn kinds(graph: &Graph) -> Vec<String> {
     lowered(graph, &LowerOptions::default()).1.ops.into_iter().map(|o| o.kind).collect()
 }
@@ -158,7 +163,7 @@ fn post_activation_block_is_one_operator_per_convolution() {
     let sum = b.add("sum", y, skip);
     let out = b.relu("relu2", sum);
     let g = b.done(&[("c2", out)]);
-    let (file, report) = lowered(&g, &LowerOptions::default());
+    let (file, report) = lowered(&g, &narrow());
     let kinds: Vec<_> = report.ops.iter().map(|o| o.kind.as_str()).collect();
     assert_eq!(kinds, ["Conv2d, clamp", "Conv2d, clamp", "Conv2d", "Conv2d + residual, clamp"]);
     // The projection runs last, so it takes the sum.
@@ -167,6 +172,28 @@ fn post_activation_block_is_one_operator_per_convolution() {
     let y = model.tensor(model.output(0).unwrap().tensor);
     assert_eq!((y.dtype, y.zero_point), (DType::I8, -128));
     assert_eq!(report.wide_ops(), 0);
+}
+
+#[test]
+fn small_sums_are_i16_in_any_family() {
+    let mut b = Builder::new([4, 8, 8]);
+    let x = b.conv("stem", b.g.input, 16, 3, 1, 1);
+    let x = b.relu("stem.relu", x);
+    let y = b.conv("conv1", x, 16, 3, 1, 1);
+    let y = b.add("sum", y, x);
+    let y = b.relu("relu", y);
+    let y = b.conv("conv2", y, 4, 1, 1, 1);
+    let g = b.done(&[("output", y)]);
+    let (file, report) = lowered(&g, &LowerOptions::default());
+    let kinds: Vec<_> = report.ops.iter().map(|o| o.kind.as_str()).collect();
+    // The stream is i16; what convolutions read of it is i8, with a factor per channel.
+    let second = "Conv2d + residual (not stored); affine, clamp";
+    assert_eq!(kinds, ["Conv2d, clamp; affine, clamp", second, "Conv2d"]);
+    assert_eq!(report.wide_ops(), 1);
+    let model = Model::parse(&file).unwrap();
+    let name = |w: &Written| model.text(model.tensor(w.tensor).name).to_owned();
+    let names: Vec<_> = report.ops[0].written.iter().map(name).collect();
+    assert_eq!(names, ["stem.relu", "stem.relu:balanced"]);
 }
 
 /// Two pre-activation blocks and the final batch norm.
@@ -340,7 +367,7 @@ fn the_parameter_free_shortcut_is_one_copy() {
     let y = b.add("sum", y, s);
     let y = b.relu("relu", y);
     let g = b.done(&[("output", y)]);
-    let (file, report) = lowered(&g, &LowerOptions::default());
+    let (file, report) = lowered(&g, &narrow());
     let kinds: Vec<_> = report.ops.iter().map(|o| o.kind.as_str()).collect();
     assert_eq!(kinds, ["Conv2d, clamp", "Copy", "Conv2d + residual, clamp"]);
     let model = Model::parse(&file).unwrap();
@@ -427,7 +454,8 @@ fn the_report_names_values_and_tensors() {
     for (i, op) in report.ops.iter().enumerate() {
         for w in &op.written {
             let tensor = model.tensor(w.tensor);
-            assert_eq!(model.text(tensor.name), w.name);
+            let name = model.text(tensor.name);
+            assert_eq!(name.strip_suffix(BALANCED).unwrap_or(name), w.name);
             assert!(model.op(i).kind.writes().contains(&Some(w.tensor)));
         }
     }

@@ -4,8 +4,9 @@ use kenar::{Model, Session};
 use ndarray::ArrayD;
 
 use super::*;
+use crate::evaluate::layer::LayerSums;
 use crate::exec;
-use crate::quantize::Method;
+use crate::quantize::{Method, row_major};
 
 /// Runs both; the largest and the mean error of each output, in steps of an i8 tensor of its range. Ranges hold all
 /// that the images show, so that nothing is cut and errors are those of rounding.
@@ -51,7 +52,13 @@ fn sqnr_on(graph: &Graph, options: &LowerOptions, count: usize) -> Vec<(String, 
     let mut session = Session::new(&model, &mut arena).unwrap();
     let executor = exec::Executor::new(graph).unwrap();
     let written: Vec<_> = report.ops.iter().flat_map(|o| &o.written).collect();
-    let mut powers = vec![(0.0, 0.0); written.len()];
+    let mut sums: Vec<LayerSums> = (written.iter())
+        .map(|w| {
+            let tensor = model.tensor(w.tensor);
+            let balanced = model.text(tensor.name).ends_with(BALANCED);
+            LayerSums::new(balanced, tensor.channels as usize)
+        })
+        .collect();
     for image in images(graph, count + 4).split_off(count) {
         let mut values: Vec<ArrayD<f32>> = vec![ArrayD::zeros(IxDyn(&[0])); graph.values().len()];
         executor.run_one(image.view(), &mut |v, a| values[v.0] = a.clone()).unwrap();
@@ -62,16 +69,12 @@ fn sqnr_on(graph: &Graph, options: &LowerOptions, count: usize) -> Vec<(String, 
             let exact = &values[written[at].value.0];
             let mut integer = vec![0.0; exact.len()];
             tensor.copy_f32_nchw(&mut integer).unwrap();
-            for (&x, y) in exact.iter().zip(integer) {
-                powers[at].0 += f64::from(x).powi(2);
-                powers[at].1 += f64::from(x - y).powi(2);
-            }
+            sums[at].add(&row_major(exact), &integer);
             at += 1;
         };
         session.run_with(&mut observe).unwrap();
     }
-    let db = |(signal, noise): (f64, f64)| 10.0 * (signal / noise).log10();
-    written.iter().zip(powers).map(|(w, p)| (w.name.clone(), db(p))).collect()
+    written.iter().zip(sums).map(|(w, s)| (w.name.clone(), s.sqnr_db().unwrap())).collect()
 }
 
 #[track_caller]

@@ -15,7 +15,8 @@ pub(super) fn verify(model: &Model<'_>) -> Result<(), Error> {
     let table = model.try_data(input.table).ok_or(Error::InputContract)?;
     let fits = match input.order.channels() {
         Some(channels) => {
-            tensor.channels == channels
+            // One more than the order has is the mask.
+            (channels..=channels + 1).contains(&tensor.channels)
                 && tensor.dtype == DType::I8
                 && table.len() == 256 * channels as usize
                 && (input.table.offset as usize).is_multiple_of(ALIGNMENT)
