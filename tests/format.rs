@@ -151,7 +151,7 @@ fn heads_can_be_damaged() {
 }
 
 /// One file per released version of the format, written by `examples/format_fixture.rs`, with the hash of its outputs.
-const RELEASED: [(&str, u64); 1] = [("1.0", 0x201c_b16d_87de_4d25)];
+const RELEASED: [(&str, u64); 2] = [("1.0", 0x201c_b16d_87de_4d25), ("1.1", 0x923e_77da_9da6_a1bb)];
 
 #[test]
 fn every_released_version_loads() {
@@ -159,6 +159,7 @@ fn every_released_version_loads() {
         let path = format!("{}/fixtures/format/{version}.kenar", env!("CARGO_MANIFEST_DIR"));
         let file = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let model = Model::parse(&file).unwrap();
+        assert_eq!(model.head().is_some(), version != "1.0", "{version}");
         let mut arena = vec![0; model.arena_bytes()];
         let mut session = Session::new(&model, &mut arena).unwrap();
         session.input().set_pattern(1);

@@ -8,7 +8,7 @@ mod arch_nets;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arch_nets as nets;
 use kenar::detect::{self, Detection};
@@ -16,7 +16,9 @@ use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 use kenar_convert::arch;
 use kenar_convert::arch::testing::Spec;
-use kenar_convert::lower::{LowerOptions, lower};
+use kenar_convert::data::{Dataset, Preprocess, Preset};
+use kenar_convert::lower::{LowerOptions, Stream, lower};
+use kenar_convert::pipeline::{self, ConvertOptions, SourceOptions};
 use kenar_convert::quantize::{self, calibrate};
 use kenar_convert::{fold, graph::Graph};
 use kenar_tests::detectors::{CODES, random_detector};
@@ -82,6 +84,31 @@ fn networks() -> Vec<(&'static str, Spec, [usize; 3])> {
     ]
 }
 
+/// The trained detectors, where they are installed, calibrated on synthetic images.
+fn trained_detectors() -> Vec<(String, Vec<u8>)> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let folder = std::env::var_os("KENAR_SHARED").map_or_else(|| default.into(), PathBuf::from);
+    let names = ["wide-dfl", "bottleneck-anchor", "resnext-yolox"];
+    let convert = |name: &str| {
+        let path = folder.join("zoo/detectors").join(name).join("model.pt");
+        if !path.is_file() {
+            println!("skipped: no trained detector at {}", path.display());
+            return None;
+        }
+        let loaded = pipeline::load(&path, &SourceOptions::default()).unwrap();
+        let options = ConvertOptions {
+            preprocess: Preprocess::preset(Preset::Unit, [320, 320]),
+            method: quantize::Method::MinMax,
+            stream: Stream::default(),
+            labels: None,
+        };
+        let data = Dataset::noise([320, 320], 0, 2);
+        let converted = pipeline::convert(&loaded, &data, &options, &mut |_| ()).unwrap();
+        Some((name.to_owned(), converted.file))
+    };
+    names.into_iter().filter_map(convert).collect()
+}
+
 /// The hash that the runtime's example `hash` prints, after comparing it between instruction sets and thread counts.
 fn hash_everywhere(name: &str, file: &[u8]) -> u64 {
     let model = Model::parse(file).unwrap();
@@ -96,7 +123,9 @@ fn hash_everywhere(name: &str, file: &[u8]) -> u64 {
             return hash;
         }
         let mut buffer = [Detection::default(); 300];
-        let found = session.detect(&detect::Options::default(), &mut buffer).unwrap();
+        let options =
+            detect::Options { confidence: 0.01, iou: 0.6, best_class: false, ..Default::default() };
+        let found = session.detect(&options, &mut buffer).unwrap();
         assert!(!found.is_empty(), "{name}");
         hash.rotate_left(1) ^ detect::hash(found)
     };
@@ -127,9 +156,11 @@ fn every_family_gives_the_same_bytes_everywhere() {
         writeln!(hashes, "{hash:016x} {name}.kenar").unwrap();
         fs::write(folder.join(format!("{name}.kenar")), &file).unwrap();
     }
-    for code in CODES {
+    let random = CODES.map(|code| {
         let name = format!("detector_{}", code.name());
-        let file = random_detector(3, code, [80, 112], 32);
+        (name, random_detector(3, code, [80, 112], 32))
+    });
+    for (name, file) in random.into_iter().chain(trained_detectors()) {
         let hash = hash_everywhere(&name, &file);
         writeln!(hashes, "{hash:016x} {name}.kenar").unwrap();
         fs::write(folder.join(format!("{name}.kenar")), &file).unwrap();

@@ -7,6 +7,16 @@ use kenar::detect::{self, Detection};
 use kenar::isa::Platform;
 use kenar::{Model, Options, Session};
 
+/// A threshold that something passes on any input.
+const OPTIONS: detect::Options<'_> = detect::Options {
+    confidence: 0.01,
+    iou: 0.6,
+    max_boxes: 100,
+    agnostic: false,
+    best_class: false,
+    classes: &[],
+};
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::env::args().skip(1) {
         let file = std::fs::read(&path)?;
@@ -21,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut hash = session.output_hash()?;
                 if model.head().is_some() {
                     let mut buffer = [Detection::default(); 300];
-                    let found = session.detect(&detect::Options::default(), &mut buffer)?;
+                    let found = session.detect(&OPTIONS, &mut buffer)?;
                     hash = hash.rotate_left(1) ^ detect::hash(found);
                 }
                 println!("{hash:016x} {} {threads} {path}", platform.name());
