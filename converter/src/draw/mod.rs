@@ -34,6 +34,13 @@ struct Area {
 }
 
 impl Area {
+    fn meets(&self, other: &Self) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
+    }
+
     fn grown(self, by: i64) -> Self {
         let Self { left, top, right, bottom } = self;
         Self { left: left - by, top: top - by, right: right + by, bottom: bottom + by }
@@ -57,9 +64,10 @@ pub fn draw(image: &mut Pixels, marks: &[Mark]) {
             fill(image, dot.grown(line - 1), colour);
         }
     }
-    for (mark, &area) in marks.iter().zip(&areas).rev() {
+    let mut labels = Vec::new();
+    for (mark, &area) in marks.iter().zip(&areas) {
         let font = Font::fitting(side, (area.right - area.left).max(0) as usize);
-        label(image, area.grown(line / 2 + 1), mark, font);
+        label(image, area.grown(line / 2 + 1), mark, font, &mut labels);
     }
 }
 
@@ -92,8 +100,9 @@ fn frame(image: &mut Pixels, area: Area, width: i64, colour: [u8; 3]) {
     fill(image, Area { left: right - width, ..area }, colour);
 }
 
-/// The caption: above the box where there is room, else inside it, and always inside the image.
-fn label(image: &mut Pixels, area: Area, mark: &Mark, font: Font) {
+/// The caption: above the box, inside it or below it, where it covers none of `labels`; always inside the image. Among
+/// boxes that crowd each other the worse ones go without.
+fn label(image: &mut Pixels, area: Area, mark: &Mark, font: Font, labels: &mut Vec<Area>) {
     if mark.caption.is_empty() {
         return;
     }
@@ -101,14 +110,18 @@ fn label(image: &mut Pixels, area: Area, mark: &Mark, font: Font) {
     let pad = font.scale() as i64;
     let (width, height) = (text.width as i64 + 4 * pad, text.height as i64 + 2 * pad);
     let left = area.left.min(image.width as i64 - width).max(0);
-    let above = area.top - height;
-    let top = if above >= 0 { above } else { area.top.max(0) };
-    let top = top.min(image.height as i64 - height).max(0);
+    let places = [area.top - height, area.top, area.bottom].map(|top| {
+        let top = top.min(image.height as i64 - height).max(0);
+        Area { left, top, right: left + width, bottom: top + height }
+    });
+    let free = |place: &&Area| !labels.iter().any(|label| label.meets(place));
+    let Some(&place) = places.iter().find(free) else { return };
+    labels.push(place);
     let colour = colour::of_class(mark.class);
-    fill(image, Area { left, top, right: left + width, bottom: top + height }, colour);
+    fill(image, place, colour);
     let ink = colour::ink(colour);
     for (x, y) in text.dots() {
-        let (left, top) = (left + 2 * pad + x as i64, top + pad + y as i64);
+        let (left, top) = (place.left + 2 * pad + x as i64, place.top + pad + y as i64);
         fill(image, Area { left, top, right: left + 1, bottom: top + 1 }, ink);
     }
 }
@@ -135,6 +148,19 @@ mod tests {
         }
         let inked = (45..60).flat_map(|y| (40..200).map(move |x| (x, y)));
         assert!(inked.filter(|&(x, y)| at(x, y) == colour::ink(colour)).count() > 50);
+    }
+
+    #[test]
+    fn captions_do_not_cover_each_other() {
+        let mut image = Pixels::filled(240, 320, 128);
+        let mut labels = Vec::new();
+        let area = Area { left: 50, top: 100, right: 150, bottom: 160 };
+        for _ in 0..5 {
+            label(&mut image, area, &mark([0.0; 4]), Font::fitting(240, 100), &mut labels);
+        }
+        let tops: Vec<i64> = labels.iter().map(|label| label.top).collect();
+        assert_eq!(tops.len(), 3, "{tops:?}");
+        assert!(tops[0] < 100 && tops[1] == 100 && tops[2] == 160, "{tops:?}");
     }
 
     #[test]
