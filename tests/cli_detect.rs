@@ -136,8 +136,8 @@ fn thresholds_and_classes_choose() {
     assert_eq!(boxes(&[&model, &photo, "--conf", "0.05", "--max-det", "2"]).len(), 2);
     assert_eq!(boxes(&[&model, &photo, "--conf", "1"]).len(), 0);
     let all = ["--conf", "0.05", "--iou", "0", "--max-det", "1000"];
-    let agnostic = boxes(&[&[&model, &photo][..], &all, &["--agnostic"]].concat());
-    let within = boxes(&[&[&model, &photo][..], &all].concat());
+    let agnostic = boxes(&[&[model.as_str(), &photo][..], &all, &["--agnostic"]].concat());
+    let within = boxes(&[&[model.as_str(), &photo][..], &all].concat());
     assert!(agnostic.len() < within.len(), "{} {}", agnostic.len(), within.len());
 }
 

@@ -60,8 +60,10 @@ pub fn draw(image: &mut Pixels, marks: &[Mark]) {
         for &[x, y] in &mark.points {
             let (x, y) = (x.round() as i64, y.round() as i64);
             let dot = Area { left: x, top: y, right: x + 1, bottom: y + 1 };
-            fill(image, dot.grown(line), colour::dark(colour));
-            fill(image, dot.grown(line - 1), colour);
+            // Landmarks of a small object stay apart.
+            let reach = ((area.right - area.left) / 32).clamp(1, line);
+            fill(image, dot.grown(reach), colour::dark(colour));
+            fill(image, dot.grown(reach - 1), colour);
         }
     }
     let mut labels = Vec::new();
