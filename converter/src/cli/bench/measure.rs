@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kenar::Model;
+use serde_json::{Value, json};
 
 use crate::data::{Dataset, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
@@ -47,6 +48,20 @@ pub struct Quick {
     pub median_ms: f64,
     pub gmacs_per_s: f64,
     pub peak_fraction: f64,
+}
+
+impl Quick {
+    /// The figures for a JSON document.
+    pub fn json(&self, engine: &Engine) -> Value {
+        json!({
+            "isa": engine.name(),
+            "threads": engine.threads,
+            "runs": self.runs,
+            "median_ms": self.median_ms,
+            "gmacs_per_s": self.gmacs_per_s,
+            "peak_fraction": self.peak_fraction,
+        })
+    }
 }
 
 /// Half a second of runs.

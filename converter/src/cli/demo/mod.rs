@@ -1,32 +1,24 @@
 //! `kenar demo`: the whole way on a small network that the program carries.
 
-use std::path::{Path, PathBuf};
+mod classifier;
+mod files;
+
+use std::path::PathBuf;
 
 use clap::Args;
-use kenar::Model;
-use serde_json::json;
 
 use super::args::{IsaArgs, JsonArgs};
-use super::bench;
 use super::console::Console;
-use super::eval::compare;
-use super::file::Output;
-use super::table::{bytes, grouped, percent, si};
-use crate::data::{Dataset, Preprocess, Preset, read_class_names};
 use crate::error::{Error, Result};
-use crate::evaluate::Pair;
 use crate::integer::Engine;
-use crate::lower::Stream;
-use crate::pipeline::{self, ConvertOptions, SourceOptions};
-use crate::quantize::Method;
 
 /// Convert, check and time a small network that comes with the program
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   kenar demo
   kenar demo --keep demo/           leaves the files there, to try the other commands on")]
 pub struct Demo {
-    /// Keep the checkpoint, the images and the model file in this folder
+    /// Keep the checkpoints, the images and the model files in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     #[command(flatten)]
@@ -34,14 +26,6 @@ pub struct Demo {
     #[command(flatten)]
     json: JsonArgs,
 }
-
-/// The files under `tests/fixtures/demo`, made by the script beside them.
-const FILES: [(&str, &[u8]); 4] = [
-    ("model.safetensors", include_bytes!("../../../tests/fixtures/demo/model.safetensors")),
-    ("calib.bin", include_bytes!("../../../tests/fixtures/demo/calib.bin")),
-    ("test.bin", include_bytes!("../../../tests/fixtures/demo/test.bin")),
-    ("labels.txt", include_bytes!("../../../tests/fixtures/demo/labels.txt")),
-];
 
 impl Demo {
     pub fn run(self, console: &mut Console) -> Result<()> {
@@ -56,141 +40,66 @@ impl Demo {
                 temporary.path()
             }
         };
-        for (name, bytes) in FILES {
-            Output::create(&folder.join(name), &[])?.write(bytes)?;
+        let engine = Engine::new(self.isa.isa.as_deref(), 1)?;
+        let mut teller = Teller { console, silent: self.json.json, step: 0 };
+        let document = classifier::show(folder, &engine, &mut teller)?;
+        if self.json.json {
+            return console.json(&document);
         }
-        self.show(folder, console)
+        console.print(&self.what_next())
     }
 
-    fn show(&self, folder: &Path, console: &mut Console) -> Result<()> {
-        let text = !self.json.json;
-        let say = |console: &mut Console, line: String| {
-            if text { console.line(&line).and_then(|()| console.flush()) } else { Ok(()) }
+    fn what_next(&self) -> String {
+        let mut next: Vec<(String, &str)> = Vec::new();
+        let folder = match &self.keep {
+            Some(folder) => folder.display().to_string(),
+            None => {
+                next.push(("demo --keep demo".into(), "keep the files of this demo"));
+                "demo".to_owned()
+            }
         };
-        let source = folder.join("model.safetensors");
-        let loaded = pipeline::load(&source, &SourceOptions::default())?;
-        let folded = &loaded.folded;
-        say(
-            console,
-            format!(
-                "1  read      {} with {} parameters, {} MACs: {} layers, {} after folding",
-                loaded
-                    .arch
-                    .as_ref()
-                    .and_then(|a| a.model.clone())
-                    .unwrap_or(loaded.graph.family.clone()),
-                grouped(loaded.graph.parameter_count() as u64),
-                si(folded.macs() as f64),
-                loaded.graph.nodes().len(),
-                folded.nodes().len()
+        let model = format!("{folder}/model.kenar");
+        next.extend([
+            (format!("inspect {model}"), "operators, tensors, where memory goes"),
+            (
+                format!("eval {model} --float {folder}/model.safetensors --data {folder}/test.bin"),
+                "int8 against float, layer by layer",
             ),
-        )?;
+            (format!("bench {model} --threads 1,2 --per-layer"), "where the time goes"),
+            ("inspect YOURS.pt".into(), "what is recognised in a network of your own"),
+            ("convert YOURS.pt --calib IMAGES -o yours.kenar".into(), "make it a model file"),
+        ]);
+        let lines: String = next
+            .iter()
+            .map(|(command, what)| format!("  {what}:\n    kenar {command}\n"))
+            .collect();
+        format!("\nWhat to try next\n{lines}")
+    }
+}
 
-        let calib = Dataset::open(&folder.join("calib.bin"), None)?;
-        let options = ConvertOptions {
-            preprocess: Preprocess::preset(Preset::Cifar10, loaded.image_size()?),
-            method: Method::default(),
-            stream: Stream::default(),
-            labels: Some(read_class_names(&folder.join("labels.txt"))?),
-        };
-        let bar = console.progress("calibrating", calib.len());
-        let converted = pipeline::convert(&loaded, &calib, &options, &mut |done| {
-            bar.set_position(done as u64)
-        })?;
-        bar.finish_and_clear();
-        let path = folder.join("model.kenar");
-        Output::create(&path, &[&source])?.write(&converted.file)?;
-        say(
-            console,
-            format!(
-                "2  convert   calibrated on {} images: {} integer operators, {} of constants, {} of memory to run",
-                calib.len(),
-                converted.report.ops.len(),
-                bytes(converted.weight_bytes as u64),
-                bytes(converted.arena_bytes as u64)
-            ),
-        )?;
+/// Says what is being done, step by step, unless the result is wanted as JSON.
+struct Teller<'a, 'c> {
+    console: &'a mut Console<'c>,
+    silent: bool,
+    step: usize,
+}
 
-        let model = Model::parse(&converted.file)?;
-        let engine = Engine::new(self.isa.isa.as_deref(), 1)?;
-        let names: Vec<String> = model.outputs().map(|o| o.name.to_owned()).collect();
-        let graph = loaded.with_outputs(&names)?;
-        let pair = Pair {
-            model: &model,
-            graph: &graph,
-            preprocess: &options.preprocess,
-            engine,
-            layer_images: 16,
-        };
-        let test = Dataset::open(&folder.join("test.bin"), None)?;
-        let report = compare(pair, &test, console)?;
-        let e = &report.evaluation;
-        let rate = |r: Option<f64>| r.map_or_else(|| "-".to_owned(), percent);
-        say(
-            console,
-            format!(
-                "3  evaluate  {} unseen images: float {}, int8 {} right; they agree on {}",
-                e.n,
-                rate(e.float_top1),
-                rate(e.int8_top1),
-                rate(e.agreement)
-            ),
-        )?;
+impl Teller<'_, '_> {
+    fn heading(&mut self, text: &str) -> Result<()> {
+        let gap = if self.step == 0 { "" } else { "\n" };
+        self.line(&format!("{gap}{text}"))
+    }
 
-        let timing = bench::quick(&model, &path, &engine)?;
-        say(
-            console,
-            format!(
-                "4  bench     {:.3} ms an image on one thread with {} ({:.1} GMAC/s, {} of its peak)",
-                timing.median_ms,
-                engine.name(),
-                timing.gmacs_per_s,
-                percent(timing.peak_fraction)
-            ),
-        )?;
-        if text {
-            let mut next: Vec<(String, &str)> = Vec::new();
-            let folder = match &self.keep {
-                Some(folder) => folder.display().to_string(),
-                None => {
-                    next.push(("demo --keep demo".into(), "keep the files of this demo"));
-                    "demo".to_owned()
-                }
-            };
-            let model = format!("{folder}/model.kenar");
-            next.extend([
-                (format!("inspect {model}"), "operators, tensors, where memory goes"),
-                (
-                    format!(
-                        "eval {model} --float {folder}/model.safetensors --data {folder}/test.bin"
-                    ),
-                    "int8 against float, layer by layer",
-                ),
-                (format!("bench {model} --threads 1,2 --per-layer"), "where the time goes"),
-                ("inspect YOURS.pt".into(), "what is recognised in a network of your own"),
-                ("convert YOURS.pt --calib IMAGES -o yours.kenar".into(), "make it a model file"),
-            ]);
-            let lines: String = next
-                .iter()
-                .map(|(command, what)| format!("  {what}:\n    kenar {command}\n"))
-                .collect();
-            return console.print(&format!("\nWhat to try next\n{lines}"));
+    fn step(&mut self, what: &str, text: &str) -> Result<()> {
+        self.step += 1;
+        self.line(&format!("{}  {what:<9} {text}", self.step))
+    }
+
+    fn line(&mut self, text: &str) -> Result<()> {
+        if self.silent {
+            return Ok(());
         }
-        console.json(&json!({
-            "family": loaded.graph.family,
-            "parameters": loaded.graph.parameter_count(),
-            "macs": folded.macs(),
-            "arena_bytes": converted.arena_bytes,
-            "weight_bytes": converted.weight_bytes,
-            "eval": report.json(0),
-            "bench": {
-                "isa": engine.name(),
-                "threads": 1,
-                "runs": timing.runs,
-                "median_ms": timing.median_ms,
-                "gmacs_per_s": timing.gmacs_per_s,
-                "peak_fraction": timing.peak_fraction,
-            },
-        }))
+        self.console.line(text)?;
+        self.console.flush()
     }
 }
