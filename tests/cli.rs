@@ -352,18 +352,37 @@ fn architectures_print_as_files_that_can_be_given_back() {
 #[test]
 fn the_demo_runs_and_keeps_its_files() {
     let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("kept");
-    let d = json(&["demo", "--json", "--keep", folder.to_str().unwrap()]);
+    let (folder, picture) = (dir.path().join("kept"), dir.path().join("demo.png"));
+    let [kept, png] = [&folder, &picture].map(|p| p.to_str().unwrap());
+    let d = json(&["demo", "--json", "--keep", kept, "-o", png]);
     assert_eq!(d["eval"]["n"], 256);
     let (float, int8) = (&d["eval"]["float"]["top1"], &d["eval"]["int8"]["top1"]);
     assert!(float.as_f64().unwrap() > 0.95 && int8.as_f64().unwrap() > 0.94, "{float} {int8}");
     assert!(d["bench"]["median_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(
         listing(&folder),
-        ["calib.bin", "labels.txt", "model.kenar", "model.safetensors", "test.bin"]
+        ["calib.bin", "detector", "labels.txt", "model.kenar", "model.safetensors", "test.bin"]
     );
-    let text = ok(&["demo"]);
-    assert!(text.contains("256 unseen images") && text.contains("What to try next"), "{text}");
+    assert!(folder.join("detector/model.kenar").is_file());
+
+    // The detector finds the signs: boxes of their class at IoU > 0.5, few others, the same as in float.
+    let e = &d["detector"]["eval"];
+    let count = |key: &str| e[key].as_u64().unwrap();
+    let (signs, found, extra) = (count("signs"), count("found"), count("extra"));
+    assert!(signs == 29 && found >= 26 && extra <= 2, "{e}");
+    let map = |who: &str| e[who]["map"].as_f64().unwrap();
+    assert!(map("float") > 0.6 && map("int8") > map("float") - 0.02, "{e}");
+    assert!(e["paired"]["matched_50"].as_f64().unwrap() > 0.95, "{e}");
+    let image = image::open(&picture).unwrap().to_rgb8();
+    assert_eq!(image.dimensions(), (2 * 640 + 24, 3 * 384 + 32));
+    let marked = |x: u32, y: u32, w: u32, h: u32, class_colour: [u8; 3]| {
+        let near = |p: &image::Rgb<u8>| p.0 == class_colour;
+        (y..y + h).any(|y| (x..x + w).any(|x| near(image.get_pixel(x, y))))
+    };
+    assert!(marked(8, 8, 640, 384, kenar_convert::draw::of_class(0)), "no stop sign is marked");
+    let text = ok(&["demo", "-o", png]);
+    assert!(text.contains("256 unseen images") && text.contains("29 signs"), "{text}");
+    assert!(text.contains(png) && text.contains("What to try next"), "{text}");
 }
 
 #[test]

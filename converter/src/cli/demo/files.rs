@@ -18,6 +18,16 @@ macro_rules! carried {
 pub const CLASSIFIER: &[Carried] =
     carried!("model.safetensors" "calib.bin" "test.bin" "labels.txt");
 
+/// A detector of signs in streets, images to calibrate on, five streets and where the signs are in them.
+pub const DETECTOR: &[Carried] = carried!(
+    "detector/model.safetensors" "detector/labels.txt" "detector/boxes.json"
+    "detector/city.jpg" "detector/evening.jpg" "detector/country.jpg" "detector/night.jpg" "detector/fog.jpg"
+    "detector/calib/00.jpg" "detector/calib/01.jpg" "detector/calib/02.jpg" "detector/calib/03.jpg"
+    "detector/calib/04.jpg" "detector/calib/05.jpg" "detector/calib/06.jpg" "detector/calib/07.jpg"
+    "detector/calib/08.jpg" "detector/calib/09.jpg" "detector/calib/10.jpg" "detector/calib/11.jpg"
+    "detector/calib/12.jpg" "detector/calib/13.jpg" "detector/calib/14.jpg" "detector/calib/15.jpg"
+);
+
 /// Writes files below a folder.
 pub fn unpack(folder: &Path, files: &[Carried]) -> Result<()> {
     for (name, bytes) in files {

@@ -1,7 +1,9 @@
-//! `kenar demo`: the whole way on a small network that the program carries.
+//! `kenar demo`: the whole way on two small networks that the program carries.
 
 mod classifier;
+mod detector;
 mod files;
+mod picture;
 
 use std::path::PathBuf;
 
@@ -12,15 +14,18 @@ use super::console::Console;
 use crate::error::{Error, Result};
 use crate::integer::Engine;
 
-/// Convert, check and time a small network that comes with the program
+/// Convert, check and time a small classifier and a small detector that come with the program
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  kenar demo
+  kenar demo                        draws what the detector finds into kenar-demo.png
   kenar demo --keep demo/           leaves the files there, to try the other commands on")]
 pub struct Demo {
     /// Keep the checkpoints, the images and the model files in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Where the picture with the boxes goes
+    #[arg(short, long, value_name = "PNG", default_value = "kenar-demo.png")]
+    output: PathBuf,
     #[command(flatten)]
     isa: IsaArgs,
     #[command(flatten)]
@@ -42,7 +47,8 @@ impl Demo {
         };
         let engine = Engine::new(self.isa.isa.as_deref(), 1)?;
         let mut teller = Teller { console, silent: self.json.json, step: 0 };
-        let document = classifier::show(folder, &engine, &mut teller)?;
+        let mut document = classifier::show(folder, &engine, &mut teller)?;
+        document["detector"] = detector::show(folder, &self.output, &engine, &mut teller)?;
         if self.json.json {
             return console.json(&document);
         }
@@ -58,7 +64,7 @@ impl Demo {
                 "demo".to_owned()
             }
         };
-        let model = format!("{folder}/model.kenar");
+        let (model, signs) = (format!("{folder}/model.kenar"), format!("{folder}/detector"));
         next.extend([
             (format!("inspect {model}"), "operators, tensors, where memory goes"),
             (
@@ -66,6 +72,10 @@ impl Demo {
                 "int8 against float, layer by layer",
             ),
             (format!("bench {model} --threads 1,2 --per-layer"), "where the time goes"),
+            (
+                format!("detect {signs}/model.kenar {signs}/night.jpg -o night.png"),
+                "find signs in one picture",
+            ),
             ("inspect YOURS.pt".into(), "what is recognised in a network of your own"),
             ("convert YOURS.pt --calib IMAGES -o yours.kenar".into(), "make it a model file"),
         ]);
