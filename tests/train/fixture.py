@@ -4,7 +4,7 @@ Usage: python fixture.py OUT
 
 OUT/NAME.jpg      640x384, one each of five kinds of light
 OUT/boxes.json    where the signs are in them, as COCO has it
-OUT/calib/*.jpg   16 scenes of 320x192, drawn like those trained on
+OUT/calib/*.jpg   12 scenes of 320x192, drawn like those trained on
 OUT/labels.txt    class names, one a line
 """
 import json
@@ -22,7 +22,7 @@ from render import jpeg
 PICTURES = [  # name, seed, light, place; chosen for their variety, before the network had seen them
     ("city", 7012, "clear", "city"), ("evening", 7007, "golden", "suburb"), ("country", 7014, "overcast", "country"),
     ("night", 7021, "night", "city"), ("fog", 7017, "fog", "city")]
-CALIBRATION = 16
+CALIBRATION = 12
 
 
 def main(out):
@@ -32,7 +32,7 @@ def main(out):
     for name, seed, mood, place in PICTURES:
         picture, boxes, labels = scene.render(props, np.random.default_rng(seed), k=2, rough=0.0, mood=mood, place=place,
                                               count=6, sizes=(13, 58))
-        (out / f"{name}.jpg").write_bytes(jpeg(picture, 86).tobytes())
+        (out / f"{name}.jpg").write_bytes(jpeg(picture, 82).tobytes())
         truth.append((boxes, labels))
     gt = measure.coco(truth, 2 * scene.WIDTH, 2 * scene.HEIGHT, [f"{p[0]}.jpg" for p in PICTURES])
     (out / "boxes.json").write_text(json.dumps(gt, separators=(",", ":")) + "\n")

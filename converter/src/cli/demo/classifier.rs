@@ -49,9 +49,8 @@ pub fn show(folder: &Path, engine: &Engine, teller: &mut Teller) -> Result<Value
         labels: Some(read_class_names(&folder.join("labels.txt"))?),
     };
     let bar = teller.console.progress("calibrating", calib.len());
-    let converted = pipeline::convert(&loaded, &calib, &options, &mut |done| {
-        bar.set_position(done as u64)
-    })?;
+    let converted =
+        pipeline::convert(&loaded, &calib, &options, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let path = folder.join("model.kenar");
     Output::create(&path, &[&source])?.write(&converted.file)?;

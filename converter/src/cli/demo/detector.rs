@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Teller, files, picture};
 use crate::average_precision::{Found, Truth, iou};
 use crate::cli::bench;
+use crate::cli::detect::picture::encode;
 use crate::cli::file::Output;
 use crate::cli::table::{bytes, grouped, si};
 use crate::data::{Annotations, Dataset, Fit, Letterbox, Preset, read_class_names};
@@ -23,7 +24,7 @@ use crate::quantize::Method;
 /// Height and width of the network's input: half of the pictures'.
 const INPUT: [usize; 2] = [192, 320];
 /// Boxes are drawn, counted as found and paired that score higher.
-pub const CONFIDENCE: f64 = 0.4;
+const CONFIDENCE: f64 = 0.5;
 
 /// What the int8 model found in the pictures.
 pub struct Streets {
@@ -93,7 +94,7 @@ pub fn show(folder: &Path, output: &Path, engine: &Engine, teller: &mut Teller) 
             timing.gmacs_per_s
         ),
     )?;
-    drawing.write(&picture::draw(&folder, &streets)?)?;
+    drawing.write(&encode(&picture::draw(&folder, &streets)?, output)?)?;
     teller.step("draw", &format!("what int8 found: {}", output.display()))?;
     Ok(json!({
         "family": loaded.graph.family,

@@ -25,7 +25,7 @@ pub const DETECTOR: &[Carried] = carried!(
     "detector/calib/00.jpg" "detector/calib/01.jpg" "detector/calib/02.jpg" "detector/calib/03.jpg"
     "detector/calib/04.jpg" "detector/calib/05.jpg" "detector/calib/06.jpg" "detector/calib/07.jpg"
     "detector/calib/08.jpg" "detector/calib/09.jpg" "detector/calib/10.jpg" "detector/calib/11.jpg"
-    "detector/calib/12.jpg" "detector/calib/13.jpg" "detector/calib/14.jpg" "detector/calib/15.jpg"
+
 );
 
 /// Writes files below a folder.

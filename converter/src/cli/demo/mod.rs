@@ -23,8 +23,8 @@ pub struct Demo {
     /// Keep the checkpoints, the images and the model files in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Where the picture with the boxes goes
-    #[arg(short, long, value_name = "PNG", default_value = "kenar-demo.png")]
+    /// Where the picture with the boxes goes: .png, .jpg or .webp
+    #[arg(short, long, value_name = "FILE", default_value = "kenar-demo.png")]
     output: PathBuf,
     #[command(flatten)]
     isa: IsaArgs,

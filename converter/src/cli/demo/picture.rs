@@ -1,15 +1,12 @@
 //! The picture with the boxes: five streets and a legend.
 
-use std::io::Cursor;
 use std::path::Path;
-
-use image::{ImageFormat, RgbImage};
 
 use super::detector::Streets;
 use crate::average_precision::Rect;
 use crate::data::{Pixels, read_image};
 use crate::draw::{self, Mark};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The pictures, in the order of their annotations.
 const PICTURES: [&str; 5] = ["city", "evening", "country", "night", "fog"];
@@ -17,8 +14,8 @@ const COLUMNS: usize = 2;
 /// Pixels between pictures.
 const GAP: usize = 8;
 
-/// All pictures with their boxes, as a PNG file's bytes.
-pub fn draw(folder: &Path, streets: &Streets) -> Result<Vec<u8>> {
+/// All pictures with their boxes.
+pub fn draw(folder: &Path, streets: &Streets) -> Result<Pixels> {
     let mut tiles = Vec::new();
     for (name, found) in PICTURES.iter().zip(&streets.found) {
         let mut street = read_image(&folder.join(format!("{name}.jpg")))?;
@@ -43,7 +40,7 @@ pub fn draw(folder: &Path, streets: &Streets) -> Result<Vec<u8>> {
         let (row, column) = (i / COLUMNS, i % COLUMNS);
         sheet.paste(tile, all(row, height), all(column, width));
     }
-    png(sheet)
+    Ok(sheet)
 }
 
 fn corners(rect: &Rect) -> [f64; 4] {
@@ -75,15 +72,4 @@ fn legend(height: usize, width: usize, streets: &Streets) -> Pixels {
         .collect();
     draw::draw(&mut tile, &marks);
     tile
-}
-
-fn png(pixels: Pixels) -> Result<Vec<u8>> {
-    let (width, height) = (pixels.width as u32, pixels.height as u32);
-    let image = RgbImage::from_raw(width, height, pixels.data)
-        .expect("pixels have height * width * 3 bytes");
-    let mut file = Cursor::new(Vec::new());
-    image
-        .write_to(&mut file, ImageFormat::Png)
-        .map_err(|e| Error::Input(format!("the picture cannot be written: {e}")))?;
-    Ok(file.into_inner())
 }

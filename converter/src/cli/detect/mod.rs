@@ -2,7 +2,7 @@
 
 mod inputs;
 mod network;
-mod picture;
+pub(super) mod picture;
 mod report;
 mod work;
 
