@@ -369,7 +369,7 @@ fn the_demo_runs_and_keeps_its_files() {
     let e = &d["detector"]["eval"];
     let count = |key: &str| e[key].as_u64().unwrap();
     let (signs, found, extra) = (count("signs"), count("found"), count("extra"));
-    assert!(signs == 29 && found >= 26 && extra <= 4, "{e}");
+    assert!(signs == 29 && found >= 26 && extra <= 5, "{e}");
     let map = |who: &str| e[who]["map"].as_f64().unwrap();
     assert!(map("float") > 0.6 && map("int8") > map("float") - 0.02, "{e}");
     assert!(e["paired"]["matched_50"].as_f64().unwrap() > 0.95, "{e}");
