@@ -119,7 +119,7 @@ impl Weights {
     /// The weights that a run begins with.
     #[inline(always)]
     pub fn head<I: Isa>(&self) -> &[i8] {
-        blocks::<I>(&self.panels).next().map_or(&[], |block| self.block(block))
+        blocks::<I>(self).next().map_or(&[], |block| self.block(block))
     }
 
     /// The weights of a run of panels.
@@ -179,7 +179,7 @@ pub(super) fn run<I: Isa>(
     let (steps, lanes) = (quads / 4, quads % 4);
     let finder = Finder::new(g, weights.by_rows);
 
-    let mut rest = blocks::<I>(&weights.panels).peekable();
+    let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
         // While a block is computed, the next one comes from memory.
         let ahead = rest.peek().map_or(next, |block| weights.block(block));
@@ -244,16 +244,18 @@ pub(super) fn run<I: Isa>(
     }
 }
 
-/// Panels in runs whose weights fit the second cache level, and whose tiles have the same number of rows.
-fn blocks<I: Isa>(panels: &[Panel]) -> impl Iterator<Item = &[Panel]> {
-    let mut rest = panels;
+/// Panels in runs whose weights fit the second cache level, and whose tiles have the same number of rows. Sums that are
+/// collected in parts are those of one panel.
+fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
+    let mut rest = &weights.panels[..];
+    let most = if weights.runs > MAX_RUNS { 1 } else { usize::MAX };
     core::iter::from_fn(move || {
         let first = rest.first()?;
         let fits = |p: &&Panel| {
             p.weights.0 + p.weights.1 - first.weights.0 <= BLOCK_BYTES
                 && (p.vectors == first.vectors || p.vectors.max(first.vectors) <= I::NV)
         };
-        let n = rest.iter().take_while(fits).count();
+        let n = rest.iter().take(most).take_while(fits).count();
         let (block, after) = rest.split_at(n.max(1));
         rest = after;
         Some(block)

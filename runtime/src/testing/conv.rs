@@ -344,8 +344,10 @@ fn linear_layers_divide_by_channels() {
 fn windows_larger_than_the_kept_offsets() {
     let mut rng = Rng::new(7);
     for platform in Platform::available() {
-        let case = Case::new([12, 12, 17], 5, 11);
-        check(&mut rng, platform, case, Tail::PLAIN, 1);
+        for channels_out in [5, 40] {
+            let case = Case::new([12, 12, 17], channels_out, 11);
+            check(&mut rng, platform, case, Tail::PLAIN, 1);
+        }
     }
 }
 
