@@ -1,6 +1,7 @@
 //! Trained CIFAR-10 networks: int8 with default settings beside float, on real images.
 //!
-//! 1,000 images by default; `KENAR_FULL=1` takes all 8,700 and asks for what the best other runtime reaches.
+//! 1,000 images by default; `KENAR_FULL=1` takes all 8,700 and holds int8 to at most 0.3 points less than float on every
+//! file, and to the agreement with float that the best other runtime reaches.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,10 @@ const NETWORKS: [(&str, f64); 6] = [
 const SHORT: [(&str, usize); 3] =
     [("test_lossless.bin", 400), ("test_jpeg_a.bin", 300), ("test_jpeg_b.bin", 300)];
 const CALIBRATION_IMAGES: usize = 512;
-/// Top-1 that int8 may lose.
+/// Top-1 that int8 may lose on a file.
 const LOSS: f64 = 0.003;
+/// What both figures may miss over few images, where they vary by chance.
+const CHANCE: f64 = 0.01;
 
 fn data() -> Option<PathBuf> {
     let shared = std::env::var_os("KENAR_SHARED")
@@ -43,7 +46,11 @@ fn data() -> Option<PathBuf> {
 fn int8_follows_float() {
     let Some(data) = data() else { return };
     let full = std::env::var_os("KENAR_FULL").is_some();
-    println!("{:26} {:>6} {:>8} {:>8} {:>10}", "network", "images", "float", "int8", "agreement");
+    let slack = if full { 0.0 } else { CHANCE };
+    println!(
+        "{:26} {:18} {:>6} {:>8} {:>8} {:>10}",
+        "network", "file", "images", "float", "int8", "agreement"
+    );
     let mut failed = Vec::new();
     for (name, required) in NETWORKS {
         let loaded =
@@ -67,28 +74,28 @@ fn int8_follows_float() {
             engine: Engine::new(None, 1).unwrap(),
             layer_images: 0,
         };
-        let (mut n, mut float, mut int8, mut same) = (0.0, 0.0, 0.0, 0.0);
+        let (mut n, mut same) = (0.0, 0.0);
         for (file, count) in SHORT {
             let images = Dataset::open(&data.join("cifar10").join(file), None).unwrap();
             let images = if full { images } else { images.take(count) };
             let e = evaluate::evaluate(pair, &images, &mut |_| {}).unwrap();
-            let of_file = e.n as f64;
-            n += of_file;
-            float += e.float_top1.unwrap() * of_file;
-            int8 += e.int8_top1.unwrap() * of_file;
-            same += e.agreement.unwrap() * of_file;
+            let [float, int8, agreement] =
+                [e.float_top1, e.int8_top1, e.agreement].map(Option::unwrap);
+            println!(
+                "{name:26} {file:18} {:6} {:8.2} {:8.2} {:10.2}",
+                e.n,
+                100.0 * float,
+                100.0 * int8,
+                100.0 * agreement
+            );
+            if float - int8 > LOSS + slack {
+                failed.push(format!("{name} on {file} loses {:.2} points", 100.0 * (float - int8)));
+            }
+            n += e.n as f64;
+            same += agreement * e.n as f64;
         }
-        let [float, int8, same] = [float / n, int8 / n, same / n];
-        println!(
-            "{name:26} {n:6} {:8.2} {:8.2} {:10.2}",
-            100.0 * float,
-            100.0 * int8,
-            100.0 * same
-        );
-        // Over few images both figures vary by chance.
-        let slack = if full { 0.0 } else { 0.01 };
-        if same < required - slack || float - int8 > LOSS + slack {
-            failed.push(name);
+        if same / n < required - slack {
+            failed.push(format!("{name} agrees on {:.2} % of the images", 100.0 * same / n));
         }
     }
     assert!(failed.is_empty(), "{failed:?}");

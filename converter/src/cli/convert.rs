@@ -68,7 +68,7 @@ struct CalibrationArgs {
 /// [`Stream`] on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StreamArg {
-    /// Where sums grow with depth: pre-activation networks
+    /// Where sums grow with depth (pre-activation networks) or are small
     Auto,
     /// Wherever a residual is added
     I16,
