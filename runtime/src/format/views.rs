@@ -231,7 +231,9 @@ mod tests {
         let c = net.table(x, 8);
         let outer = net.concat(&[c, inner]);
         let again = net.concat(&[outer, x]);
-        let parents = net.parents(&[again]);
+        // `b` lives on beside all that it has become part of.
+        let last = net.table(b, 8);
+        let parents = net.parents(&[again, last]);
         assert_eq!(root(&parents, at(b)), (at(again), 16));
         assert_eq!(root(&parents, at(c)), (at(again), 0));
         assert_eq!(parents[at(x)], None);

@@ -169,11 +169,10 @@ pub(super) fn run<I: Isa>(
     let (pixels, channels) =
         if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
-    let mut copies = if weights.by_rows && g.padding[1] > 0 {
-        Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)]))
-    } else {
-        None
-    };
+    // Padding on the right alone has edges too.
+    let has_edges = weights.by_rows && range_of(g, true, 0) != (0, g.output[1] as u32);
+    let mut copies =
+        if has_edges { Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)])) } else { None };
     let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);

@@ -20,6 +20,8 @@ struct Case {
     size: [usize; 2],
     stride: [usize; 2],
     padding: [usize; 2],
+    /// Bottom, right, where it is not top, left.
+    behind: Option<[usize; 2]>,
     dilation: [usize; 2],
 }
 
@@ -32,6 +34,7 @@ impl Case {
             size: [size; 2],
             stride: [1; 2],
             padding: [size / 2; 2],
+            behind: None,
             dilation: [1; 2],
         }
     }
@@ -56,7 +59,8 @@ impl Case {
         let mut out = [0; 2];
         for (axis, out) in out.iter_mut().enumerate() {
             let window = (self.size[axis] - 1) * self.dilation[axis] + 1;
-            *out = (self.input[axis] + 2 * self.padding[axis]).checked_sub(window)?
+            let behind = self.behind.unwrap_or(self.padding)[axis];
+            *out = (self.input[axis] + self.padding[axis] + behind).checked_sub(window)?
                 / self.stride[axis]
                 + 1;
         }
@@ -99,6 +103,7 @@ fn build(rng: &mut Rng, case: Case, tail: Tail) -> (Bench, Conv2d, [Option<Vec<i
         (0..case.channels_out).map(|_| spread * rng.float(0.2, 2.0)).collect();
     let pair = |p: [usize; 2]| p.map(|x| x as u32);
     let [top, left] = pair(case.padding);
+    let [bottom, right] = pair(case.behind.unwrap_or(case.padding));
     let residual = tail.residual.map(|dtype| Residual {
         tensor: bench.tensor_of(rng, dtype, shape),
         multiplier: if dtype == DType::I8 { rng.float(0.1, 2.0) } else { rng.float(0.001, 0.02) },
@@ -114,7 +119,7 @@ fn build(rng: &mut Rng, case: Case, tail: Tail) -> (Bench, Conv2d, [Option<Vec<i
         window: Window {
             size: pair(case.size),
             stride: pair(case.stride),
-            padding: [top, left, top, left],
+            padding: [top, left, bottom, right],
             dilation: pair(case.dilation),
         },
         groups: case.groups as u32,
@@ -273,6 +278,25 @@ fn windows_strides_and_channels() {
 }
 
 #[test]
+fn padding_on_one_side() {
+    let mut rng = Rng::new(10);
+    for platform in Platform::available() {
+        for (channels, groups) in [(3, 1), (16, 1), (70, 1), (32, 8), (20, 20)] {
+            for size in [2, 3, 4] {
+                for (padding, behind) in [([0, 0], [1, 1]), ([0, 0], [0, 2]), ([2, 1], [0, 0])] {
+                    for stride in [1, 2] {
+                        let case = Case::new([6, 9, channels], channels, size).groups(groups);
+                        let case = Case { padding, behind: Some(behind), ..case.stride(stride) };
+                        let tail = Tail::random(&mut rng);
+                        check(&mut rng, platform, case, tail, 2);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn groups_of_every_size() {
     let mut rng = Rng::new(3);
     for platform in Platform::available() {
@@ -378,6 +402,7 @@ fn random_convolutions_reach_every_kernel() {
                 size: [rng.int(1, 4) as usize, rng.int(1, 4) as usize],
                 stride: [rng.int(1, 3) as usize, rng.int(1, 3) as usize],
                 padding: [rng.int(0, 2) as usize, rng.int(0, 2) as usize],
+                behind: None,
                 dilation: [rng.int(1, 2) as usize, rng.int(1, 2) as usize],
             };
             if case.output().is_some() {

@@ -51,39 +51,48 @@ fn interleave(a: &TensorDesc, b: &TensorDesc) -> bool {
     step(a) == step(b) && apart >= width(low) && apart + width(high) <= step(low)
 }
 
-/// Whether the elements that two tensors share are meant to be: one of the tensors, or a tensor that it is a slice of,
-/// is the other, or is joined at its place into it.
+/// Whether the elements that two tensors share are meant to be: both tensors are parts of one value.
 fn are_related(model: &Model<'_>, tensor: u32, other: u32) -> bool {
-    sources(model, tensor).any(|a| {
-        sources(model, other)
-            .any(|b| a == b || is_operand_of(model, a, b) || is_operand_of(model, b, a))
+    wholes(model, tensor).any(|a| {
+        wholes(model, other).any(|b| a == b || is_joined(model, a, b) || is_joined(model, b, a))
     })
 }
 
-/// A tensor, what it is a view of as a slice, and so on.
-fn sources<'a>(model: &'a Model<'_>, tensor: u32) -> impl Iterator<Item = u32> + 'a {
-    core::iter::successors(Some(tensor), move |&id| {
-        let output = TensorId(id);
-        if output == model.input().tensor {
-            return None;
-        }
-        let desc = model.tensor(output);
-        match model.op(desc.first_op as usize).kind {
-            // What an operator reads was written by an earlier one, so this ends.
-            OpKind::Copy(copy)
-                if copy.output == output && copy.is_view(&model.tensor(copy.input), &desc) =>
-            {
-                Some(copy.input.0)
-            }
-            _ => None,
-        }
-    })
-}
-
-/// Whether some concatenation finds its operand `tensor` at its place in its output `whole`.
-fn is_operand_of(model: &Model<'_>, tensor: u32, whole: u32) -> bool {
+/// Whether a tensor lies at its place in `whole`, the output of a concatenation.
+fn is_joined(model: &Model<'_>, tensor: u32, whole: u32) -> bool {
     concats(model)
         .any(|(inputs, output)| output.0 == whole && has_at_place(model, inputs, output, tensor))
+}
+
+/// A tensor and what it is part of: what it is a slice of, and so on, and for each of these the concatenation's output
+/// in which it lies at its place, and so on.
+fn wholes<'a>(model: &'a Model<'_>, tensor: u32) -> impl Iterator<Item = u32> + 'a {
+    let sources = core::iter::successors(Some(tensor), |&id| source(model, id));
+    sources.flat_map(|id| core::iter::successors(Some(id), |&id| joined(model, id)))
+}
+
+/// What a tensor is a view of as a slice. An earlier operator wrote it.
+fn source(model: &Model<'_>, tensor: u32) -> Option<u32> {
+    let output = TensorId(tensor);
+    if output == model.input().tensor {
+        return None;
+    }
+    let desc = model.tensor(output);
+    match model.op(desc.first_op as usize).kind {
+        OpKind::Copy(copy)
+            if copy.output == output && copy.is_view(&model.tensor(copy.input), &desc) =>
+        {
+            Some(copy.input.0)
+        }
+        _ => None,
+    }
+}
+
+/// The output of the first concatenation in which a tensor lies at its place. A later operator writes it.
+fn joined(model: &Model<'_>, tensor: u32) -> Option<u32> {
+    let mut concats = concats(model);
+    let found = concats.find(|(inputs, output)| has_at_place(model, *inputs, *output, tensor));
+    found.map(|(_, output)| output.0)
 }
 
 /// Operands and outputs of all concatenations.
