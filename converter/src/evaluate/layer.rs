@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn factors_per_channel_are_no_noise() {
         let float: Vec<f32> = (0..200).map(|i| (i * 37 % 101) as f32 / 100.0).collect();
-        let error = |i: usize| if i % 2 == 0 { 0.01 } else { -0.01 };
+        let error = |i: usize| if i.is_multiple_of(2) { 0.01 } else { -0.01 };
         let noisy: Vec<f32> = float.iter().enumerate().map(|(i, x)| x + error(i)).collect();
         let mut plain = LayerSums::new(false, 2);
         plain.add(&float, &noisy);

@@ -76,8 +76,11 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Corners, scores and landmarks of every candidate, as the zoo's formulas have them.
-fn reference(head: &Head, outputs: &[Vec<f32>]) -> Vec<([f64; 4], Vec<f64>, Vec<[f64; 2]>)> {
+/// Corners, scores and landmarks.
+type Candidate = ([f64; 4], Vec<f64>, Vec<[f64; 2]>);
+
+/// Every candidate, as the zoo's formulas have them.
+fn reference(head: &Head, outputs: &[Vec<f32>]) -> Vec<Candidate> {
     let mut all = Vec::new();
     for (index, level) in head.levels().iter().enumerate() {
         let [height, width] = SIZES[index];

@@ -138,7 +138,7 @@ pub fn text(images: &[Image], labels: &[String]) -> String {
             None => counts.push((name, 1)),
         }
     }
-    counts.sort_by(|a, b| b.1.cmp(&a.1));
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
     let found = if counts.is_empty() { "nothing".into() } else { counts.join(", ") };
     let images = match images.len() {
