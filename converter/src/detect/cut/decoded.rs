@@ -124,6 +124,9 @@ fn table_of(view: &View, column: usize) -> usize {
 fn scale(graph: &Graph, view: &View, table: usize, first: usize) -> Result<Scale> {
     let stride = view.stride(graph)?;
     let [(a, rows_a), (b, rows_b)] = &view.samples;
+    if rows_a.len() != rows_b.len() {
+        return Err(view.refuse(graph, table, "lists one cell more often than the next"));
+    }
     let mut unit = [1.0; 2];
     for (i, unit) in unit.iter_mut().enumerate() {
         let steps = (b.at[1 - i] - a.at[1 - i]) as f64;

@@ -17,7 +17,6 @@ impl Maps {
     /// scale), or any other operator that no decode has.
     pub(super) fn new(graph: &Graph) -> Self {
         let mut is_map = vec![false; graph.values().len()];
-        is_map[graph.input.0] = graph.shape(graph.input).len() == 4;
         let mut is_image = is_map.clone();
         for node in graph.nodes() {
             let image = graph.shape(node.output).len() == 4;

@@ -8,7 +8,7 @@ use ndarray::{ArrayD, IxDyn};
 use super::boxes::Form;
 use super::level::{Group, Level, Part, Role, Tensor};
 use super::maps::Maps;
-use super::rows::Cell;
+use super::rows::{Cell, Table};
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::graph::{Graph, Op, Rewrite, ValueId, weights};
@@ -31,71 +31,78 @@ pub(super) fn check(
     let (tail, data) = tail(graph, maps)?;
     let input = ArrayD::zeros(IxDyn(graph.shape(graph.input)));
     let results = exec::run(&tail, &input)?;
+    let result = |table: &Table| {
+        let output = graph.outputs.iter().position(|o| o.name == table.output);
+        output.and_then(|i| results[i].as_slice()).unwrap_or_default()
+    };
     for (g, group) in groups.iter().enumerate() {
-        let mut seen: HashMap<Cell, usize> = HashMap::new();
+        let values: Vec<&[f32]> = group.tables.iter().map(result).collect();
+        // How often each cell was met; the order in which its rows come is the order of its anchors.
+        let mut met: HashMap<Cell, usize> = HashMap::new();
         for (row, &cell) in group.tables[0].cells.iter().enumerate() {
-            let candidate = seen.entry(cell).or_insert(0);
-            let rank = *candidate;
-            *candidate += 1;
-            let Some((_, level)) = levels.iter().find(|(i, l)| *i == g && l.size == cell.level)
-            else {
-                continue;
-            };
-            let truth = Truth { level, data: &data, cell };
-            let mut columns = level.columns.iter();
-            for table in &group.tables {
-                let output = graph.outputs.iter().position(|o| o.name == table.output).unwrap_or(0);
-                let values = results[output].as_slice().unwrap_or_default();
-                for k in 0..table.columns {
-                    let Some(column) = columns.next() else { continue };
-                    let expected = truth.number(rank + column.anchor, column.role);
-                    let found = f64::from(values[table.flat(row, k)]);
-                    let unit = if level.scale.unit[0] < 1.0 { level.scale.unit[0] } else { 1.0 };
-                    let near = (expected - found).abs() <= TOLERANCE * expected.abs().max(unit);
-                    if !near {
-                        let node =
-                            graph.producer_node(table.value).map_or(&table.output, |n| &n.name);
-                        return Err(Error::graph(
-                            node,
-                            format!(
-                                "was read as {} boxes, but gives {found} in row {row}, column {k} where they give {expected}",
-                                level.code.name()
-                            ),
-                        ));
-                    }
-                }
+            let count = met.entry(cell).or_insert(0);
+            let first_anchor = *count;
+            *count += 1;
+            let level = levels.iter().find(|(i, l)| *i == g && l.size == cell.level);
+            if let Some((_, level)) = level {
+                let truth = Truth { level, data: &data, cell };
+                compare(graph, group, &values, &truth, row, first_anchor)?;
             }
         }
-        for ((_, level), (cell, count)) in levels
-            .iter()
-            .filter(|(i, _)| *i == g)
-            .flat_map(|l| seen.iter().filter(|(c, _)| c.level == l.1.size).map(move |s| (l, s)))
-        {
-            if *count * columns_per_row(level) != level.anchors_per_cell {
-                let table = &group.tables[0];
-                let node = graph.producer_node(table.value).map_or(&table.output, |n| &n.name);
-                return Err(Error::graph(
-                    node,
-                    format!(
-                        "lists {count} boxes for cell {:?}, expected {}",
-                        cell.at, level.anchors_per_cell
-                    ),
-                ));
-            }
-        }
-        let cells = |size: [usize; 2]| seen.keys().filter(|c| c.level == size).count();
-        if let Some((_, level)) =
-            levels.iter().find(|(i, l)| *i == g && cells(l.size) != l.size[0] * l.size[1])
-        {
-            let table = &group.tables[0];
-            let node = graph.producer_node(table.value).map_or(&table.output, |n| &n.name);
-            return Err(Error::graph(
-                node,
-                format!("leaves out cells of the maps of {:?}, expected boxes for all", level.size),
-            ));
+        for (_, level) in levels.iter().filter(|(i, _)| *i == g) {
+            complete(graph, group, level, &met)?;
         }
     }
     Ok(())
+}
+
+fn refuse(graph: &Graph, table: &Table, detail: String) -> Error {
+    let node = graph.producer_node(table.value).map_or(&table.output, |n| &n.name);
+    Error::graph(node, detail)
+}
+
+/// Compares one row of a group's tables.
+fn compare(
+    graph: &Graph,
+    group: &Group,
+    values: &[&[f32]],
+    truth: &Truth,
+    row: usize,
+    first_anchor: usize,
+) -> Result<()> {
+    let level = truth.level;
+    let cells = group.tables.iter().zip(values);
+    let cells = cells.flat_map(|(t, v)| (0..t.columns).map(move |k| (t, k, v[t.flat(row, k)])));
+    for ((table, k, found), column) in cells.zip(&level.columns) {
+        let anchor = first_anchor + column.anchor;
+        if anchor >= level.anchors_per_cell {
+            let detail = format!("lists cell {:?} more often than the first", truth.cell.at);
+            return Err(refuse(graph, table, detail));
+        }
+        let (expected, found) = (truth.number(anchor, column.role), f64::from(found));
+        let unit = level.scale.unit[0].min(1.0);
+        let near = (expected - found).abs() <= TOLERANCE * expected.abs().max(unit);
+        if !near {
+            let detail = format!(
+                "was read as {} boxes, but gives {found} in row {row}, column {k} where they give {expected}",
+                level.code.name()
+            );
+            return Err(refuse(graph, table, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether every cell of a level has all its boxes.
+fn complete(graph: &Graph, group: &Group, level: &Level, met: &HashMap<Cell, usize>) -> Result<()> {
+    let rows = level.anchors_per_cell / columns_per_row(level);
+    let all = met.iter().filter(|(cell, count)| cell.level == level.size && **count == rows);
+    let [h, w] = level.size;
+    if all.count() == h * w {
+        return Ok(());
+    }
+    let detail = format!("does not list {rows} rows for every cell of the {h}x{w} maps");
+    Err(refuse(graph, &group.tables[0], detail))
 }
 
 /// Anchors that one row holds.

@@ -159,6 +159,9 @@ impl<'a> Tracer<'a> {
                 let at = position(out, flat);
                 let shape = from(0);
                 let [wh, ww] = p.window;
+                if (at[2] * p.stride[0] + wh > shape[2]) || (at[3] * p.stride[1] + ww > shape[3]) {
+                    return Err(refuse("pools beyond the edge in a decode".into()));
+                }
                 let share = 1.0 / (wh * ww) as f32;
                 let terms = (0..wh * ww).map(|i| {
                     let (y, x) = (at[2] * p.stride[0] + i / ww, at[3] * p.stride[1] + i % ww);
