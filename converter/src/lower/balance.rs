@@ -17,8 +17,10 @@ use crate::quantize::{Calibration, Method, QParams};
 /// Behind the name of a balanced tensor: its values are those of the float network up to a factor per channel.
 pub const SUFFIX: &str = ":balanced";
 /// Of the ratio of the steps that suit the channels: all of it would leave no room for images that go further, and
-/// take more from the weights than it gives to the activations.
-const POWER: f64 = 0.7;
+/// take more from the weights than it gives to the activations. The square root is how Nagel et al. (2019,
+/// arXiv:1906.04721) split a range between the two sides; 0.7 cut off more of images that are not like those of
+/// calibration (wrn-16-2 on re-encoded images: 0.37 points lost, 0.12 with the root).
+const POWER: f64 = 0.5;
 /// The smallest factor: a channel that calibration hardly saw must not be cut off at what it saw.
 const SMALLEST: f64 = 1.0 / 16.0;
 
