@@ -80,7 +80,9 @@ pub fn text(detector: &DetectorEvaluation) -> String {
 }
 
 fn figure(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"))
+    // Without the sign of a zero.
+    let shown = |v: f64| format!("{:.4}", if v.abs() < 5e-5 { 0.0 } else { v });
+    value.map_or_else(|| "-".to_owned(), shown)
 }
 
 fn precision([float, int8]: &[Precision; 2]) -> String {

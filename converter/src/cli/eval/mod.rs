@@ -151,6 +151,12 @@ impl Eval {
                     true => Some(data.annotations()?.in_classes_of(&labels, count)?),
                     false => None,
                 };
+                if annotations.is_none() && self.boxes.curves.is_some() {
+                    return Err(Error::Input(format!(
+                        "--curves needs annotated images, {} has no boxes",
+                        data.path().display()
+                    )));
+                }
                 if let Some(annotations) = &annotations {
                     labels.clone_from(&annotations.classes);
                 }
@@ -232,13 +238,7 @@ impl BoxArgs {
                 let written = curves::write(folder, precision)?;
                 notes.push(format!("{written} curves are in {}", folder.display()));
             }
-            (None, Some(_)) => {
-                return Err(Error::Input(format!(
-                    "--curves needs annotated images, {} has no boxes",
-                    data.path().display()
-                )));
-            }
-            (None, None) => notes.push("the images have no annotated boxes: no mAP".into()),
+            (None, _) => notes.push("the images have no annotated boxes: no mAP".into()),
             (Some(_), None) => {}
         }
         Ok(Report { evaluation, detector: Some(detector), labels, data: data.describe(), notes })
