@@ -19,7 +19,7 @@ mod torch_legacy;
 mod torch_zip;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use source::{LoadOptions, Source, load};
 pub use storage::StorageType;

@@ -6,6 +6,8 @@
 mod blocks;
 mod detect;
 mod layers;
+#[cfg(test)]
+mod tests;
 
 use super::builder::Builder;
 use crate::detect::RawHead;
