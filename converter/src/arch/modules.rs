@@ -69,6 +69,11 @@ impl<'a> Modules<'a> {
         self.map.get(path).copied()
     }
 
+    /// A tensor of the module at a path.
+    pub fn values(&self, path: &str, leaf: &str) -> Option<&'a ndarray::ArrayD<f32>> {
+        self.ckpt.get(&format!("{}{path}.{leaf}", self.prefix))
+    }
+
     /// Shape of the convolution at a path.
     pub fn conv(&self, path: &str) -> Option<[usize; 4]> {
         match self.get(path) {

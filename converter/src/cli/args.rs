@@ -16,8 +16,8 @@ pub struct SourceArgs {
     /// Architecture of a checkpoint: a family's name, or a file as `kenar inspect --arch` prints it
     #[arg(long, value_name = "NAME|FILE.toml")]
     pub arch: Option<String>,
-    /// Input size, channels first; fixes sizes that the source leaves open
-    #[arg(long, value_name = "CxHxW", value_parser = parse_shape)]
+    /// Input size, height first: 640x640 (3x640x640 with the channels in front); fixes sizes that the source leaves open
+    #[arg(long, value_name = "HxW", value_parser = parse_shape)]
     pub input: Option<[usize; 3]>,
     /// Results to keep, by output or layer name, in this order [default: those of the source]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
@@ -122,13 +122,16 @@ pub struct LabelArgs {
     pub labels: Option<PathBuf>,
 }
 
-/// `3x320x320`.
+/// `320x320`, or `3x320x320`.
 pub fn parse_shape(text: &str) -> Result<[usize; 3], String> {
-    let expected = || format!("'{text}': expected CxHxW, such as 3x320x320");
-    let sizes: Vec<usize> = text
+    let expected = || format!("'{text}': expected HxW or CxHxW, such as 320x320 or 3x320x320");
+    let mut sizes: Vec<usize> = text
         .split(['x', 'X', '×'])
         .map(|s| s.trim().parse::<usize>().map_err(|_| expected()))
         .collect::<Result<_, _>>()?;
+    if sizes.len() == 2 {
+        sizes.insert(0, 3);
+    }
     let shape: [usize; 3] = sizes.try_into().map_err(|_| expected())?;
     if shape.iter().any(|&n| n == 0 || n > 1 << 16) {
         return Err(format!("'{text}': sizes must lie between 1 and 65536"));
@@ -153,7 +156,8 @@ mod tests {
     #[test]
     fn shapes_and_triples_are_strict() {
         assert_eq!(parse_shape("3x320x640"), Ok([3, 320, 640]));
-        for bad in ["3x320", "320", "3x0x3", "axbxc", "3x3x3x3", "3x-1x3", "3x99999999x1"] {
+        assert_eq!(parse_shape("320x640"), Ok([3, 320, 640]));
+        for bad in ["320", "3x0x3", "axbxc", "3x3x3x3", "3x-1x3", "3x99999999x1"] {
             assert!(parse_shape(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_triple("0.5, 1,-2"), Ok([0.5, 1.0, -2.0]));

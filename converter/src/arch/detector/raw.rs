@@ -23,7 +23,8 @@ impl ArchFile {
         }
     }
 
-    /// What the graph's outputs mean, if they are the tensors of a detector's head and the head's anchors are known.
+    /// What the graph's outputs mean, if they are the tensors of a detector's head. Where nobody knows the anchors they are
+    /// empty, see [`ArchFile::undecodable`].
     ///
     /// # Errors
     /// [`Error::Graph`] when a map of the head has no whole stride.
@@ -31,7 +32,7 @@ impl ArchFile {
         let Some(Head::Detector(head)) = &self.head else { return Ok(None) };
         let tensors = head.tensors(&self.head_inputs(head));
         let kept = |name: &String| graph.outputs.iter().any(|o| o.name == *name);
-        if head.lacks_anchors() || !tensors.iter().flatten().all(kept) {
+        if !tensors.iter().flatten().all(kept) {
             return Ok(None);
         }
         let levels = tensors.iter().enumerate().map(|(i, names)| head.raw_level(graph, names, i));

@@ -37,7 +37,9 @@ fn write(p: Pickler, value: &P) -> Pickler {
         P::Str(s) => p.str(s),
         P::List(all) => all.iter().fold(p.op(b"]("), write).op(b"e"),
         P::Pair(n) => p.ints(&[*n, *n]),
-        P::Dict(items) => items.iter().fold(p.op(b"}("), |p, (k, v)| write(write(p, k), v)).op(b"u"),
+        P::Dict(items) => {
+            items.iter().fold(p.op(b"}("), |p, (k, v)| write(write(p, k), v)).op(b"u")
+        }
         P::Object(class, state) => {
             let (module, name) = class.rsplit_once('.').unwrap();
             let p = p.global(module, name).op(b")\x81}(");
@@ -241,7 +243,8 @@ fn a_network_is_read_from_its_records() {
     ] {
         assert!(lines.iter().any(|l| l == line), "{line} not in {lines:#?}");
     }
-    let outputs: Vec<_> = graph.outputs.iter().map(|o| (o.name.as_str(), graph.shape(o.value))).collect();
+    let outputs: Vec<_> =
+        graph.outputs.iter().map(|o| (o.name.as_str(), graph.shape(o.value))).collect();
     assert_eq!(outputs, [("p1_pred", &[1, 14, 8, 16][..]), ("p2_pred", &[1, 14, 4, 8][..])]);
     let head = source.head.unwrap();
     assert_eq!((head.code, head.classes, head.anchors_per_cell), (BoxCode::Anchor, 2, 2));
@@ -272,7 +275,11 @@ fn heads_of_distances_and_split_blocks() {
         ("cv2", conv(8, 12, 1, 1)),
         ("m", sequence(LIST, vec![bottleneck(4, true)])),
     ];
-    all[1] = ("C2f", module("ultralytics.nn.modules.block.C2f", Vec::new(), c2f, Vec::new()), P::Int(-1));
+    all[1] = (
+        "C2f",
+        module("ultralytics.nn.modules.block.C2f", Vec::new(), c2f, Vec::new()),
+        P::Int(-1),
+    );
     let branch = |read: i64, out: i64| {
         sequence(SEQUENTIAL, vec![conv(8, read, 3, 1), conv2d(out, 8, 1, 1, true)])
     };
@@ -341,7 +348,9 @@ fn contradictions_are_named() {
     let mut rows = layers();
     rows[5].2 = P::List(vec![P::Int(-1), P::Int(0)]);
     assert!(refused(&network(&all, &rows, "models.yolo.Model")).contains("model.5"));
-    assert!(refused(&network(&all, &all[..6], "models.yolo.Model")).contains("its YAML describes 6"));
+    assert!(
+        refused(&network(&all, &all[..6], "models.yolo.Model")).contains("its YAML describes 6")
+    );
     let mut all = layers();
     all[5].2 = P::List(vec![P::Int(-1), P::Int(9)]);
     assert!(refused(&plain(&all)).contains("which layers it reads"));

@@ -37,8 +37,8 @@ pub struct Inspect {
 /// [`SourceArgs`] without `--arch`, which means something else here.
 #[derive(Args, Clone, Debug, Default)]
 struct InspectSource {
-    /// Input size, channels first; fixes sizes that the source leaves open
-    #[arg(long, value_name = "CxHxW", value_parser = super::args::parse_shape)]
+    /// Input size, height first: 640x640; fixes sizes that the source leaves open
+    #[arg(long, value_name = "HxW", value_parser = super::args::parse_shape)]
     input: Option<[usize; 3]>,
     /// Results to keep, by output or layer name
     #[arg(long, value_name = "A,B", value_delimiter = ',')]

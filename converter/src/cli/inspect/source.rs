@@ -22,6 +22,20 @@ fn outputs(loaded: &Loaded) -> Vec<(&str, &[usize])> {
     loaded.outputs.iter().filter_map(named).collect()
 }
 
+/// Neck and head of a detector in words.
+fn detector(loaded: &Loaded) -> Vec<(&'static str, String)> {
+    let mut lines = loaded.arch.as_ref().map_or_else(Vec::new, |a| a.detector_lines());
+    if let (true, Some(head)) = (lines.is_empty(), &loaded.head) {
+        let strides: Vec<String> = head.levels.iter().map(|l| l.stride.to_string()).collect();
+        let (kind, code, classes) = (&head.kind, head.code.name(), head.classes);
+        lines.push((
+            "head",
+            format!("{kind}: {code} at strides {}, {classes} classes", strides.join(", ")),
+        ));
+    }
+    lines
+}
+
 /// The JSON document. `needs` is the converted model, or why there is none; absent when nobody asked.
 pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
     let graph = &loaded.graph;
@@ -34,6 +48,7 @@ pub fn document(loaded: &Loaded, needs: Option<&Result<Converted>>) -> Value {
         "source_hash": loaded.hash,
         "family": graph.family,
         "model": loaded.arch.as_ref().and_then(|a| a.model.clone()),
+        "detector": detector(loaded).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         "parameters": graph.parameter_count(),
         "macs": graph.macs(),
         "inputs": shapes([(input.name.as_str(), input.shape.as_slice())].into_iter()),
@@ -82,6 +97,9 @@ pub fn text(loaded: &Loaded, needs: Option<&Result<Converted>>) -> String {
         "family",
         model.map_or_else(|| graph.family.clone(), |m| format!("{} ({m})", graph.family)),
     );
+    for (name, text) in detector(loaded) {
+        line(name, text);
+    }
     line("parameters", grouped(graph.parameter_count() as u64));
     line("MACs", format!("{} ({})", si(graph.macs() as f64), grouped(graph.macs())));
     let input = graph.value(graph.input);

@@ -7,8 +7,8 @@ use crate::arch::detector::file::{BoxKind, Chain, DetectionHead};
 /// Words in names, the first that fits decides.
 const WORDS: &[(Role, &[&str])] = &[
     (Role::Stem, &["stem"]),
-    (Role::Objectness, &["obj", "centerness", "centre"]),
-    (Role::Boxes, &["reg", "bbox", "box", "loc", "cv2"]),
+    (Role::Objectness, &["obj", "centerness"]),
+    (Role::Boxes, &["reg", "box", "cv2"]),
     (Role::Classes, &["cls", "class", "score", "cv3"]),
 ];
 
@@ -35,17 +35,19 @@ fn role(path: &str) -> Role {
     WORDS.iter().find(fits).map_or(Role::Combined, |(role, _)| *role)
 }
 
-/// The head made of `units`, behind a neck of so many levels.
+/// The head made of all units below `group`, behind a neck of so many levels.
 ///
 /// # Errors
 /// What keeps the units from being a head.
 pub(super) fn describe(
     all: &[Unit],
+    base: &str,
     levels: Option<usize>,
     notes: &mut Vec<String>,
 ) -> Result<Found, String> {
     let group = |wanted: Role, norm: bool| -> Vec<&Unit> {
-        all.iter().filter(|u| role(&u.path) == wanted && u.norm == norm).collect()
+        let fits = |u: &&Unit| u.norm == norm && role(&u.path[base.len()..]) == wanted;
+        all.iter().filter(fits).collect()
     };
     let predictions = [Role::Boxes, Role::Objectness, Role::Classes, Role::Combined]
         .map(|wanted| group(wanted, false));
@@ -57,7 +59,9 @@ pub(super) fn describe(
     }
     let mut described = DetectionHead { anchors_per_cell: 1, ..DetectionHead::default() };
     let pattern = |units: &[&Unit]| pattern(units, levels);
-    let chain = |wanted: Role| branch(&group(wanted, true), levels);
+    // Predictions that all levels share have branches that all levels share.
+    let numbered = if most == 1 { 0 } else { levels };
+    let chain = |wanted: Role| branch(&group(wanted, true), numbered);
     let out = |units: &[&Unit]| units.first().map_or(0, |u| u.out);
     described.stem = chain(Role::Stem)?;
     if combined.is_empty() {
