@@ -34,7 +34,7 @@ impl Loaded {
     /// convention, else what fits the data.
     ///
     /// # Errors
-    /// [`Error::Input`] for values that cannot serve.
+    /// [`crate::Error::Input`] for values that cannot serve.
     pub fn preprocess(
         &self,
         request: &PreprocessRequest,
