@@ -2,7 +2,7 @@
 //!
 //! What it shows: a model runs from flash, without an allocator, in a static arena. What it needs: an MPS2 board with
 //! the AN500 image, or QEMU (`cargo run --release` with `KENAR_MODEL` set). The hash must be that of
-//! `cargo run -p kenar --features std --example hash MODEL` on any other machine.
+//! `cargo run -p kenar --features std,detect --example hash MODEL` on any other machine.
 #![no_std]
 #![no_main]
 
