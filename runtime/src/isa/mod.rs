@@ -29,7 +29,7 @@ pub use neon::Neon;
 pub use platform::Platform;
 pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
-pub(crate) use strided::strided;
+pub(crate) use strided::{strided, strided_inside};
 
 /// Work that can run on any instruction set: a struct of its arguments.
 ///

@@ -2,9 +2,8 @@
 
 use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
-use super::geometry::Geometry;
-use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
-use crate::isa::{Isa, Kernel, strided};
+use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
+use crate::isa::{Isa, Kernel, strided, strided_inside};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -19,17 +18,7 @@ pub(super) struct Weights {
 
 /// Whether the kernel takes this convolution.
 pub(super) fn fits(body: &Body, groups: usize) -> bool {
-    let rows = body.geometry.size[0];
-    body.depth == 1
-        && body.channels_out == groups
-        && groups > 1
-        && rows * columns(&body.geometry, TILE) <= MAX_PATCH
-}
-
-/// Input columns that a tile of `pixels` output pixels reads.
-#[inline(always)]
-fn columns(g: &Geometry, pixels: usize) -> usize {
-    (pixels - 1) * g.stride[1] + (g.size[1] - 1) * g.dilation[1] + 1
+    body.depth == 1 && body.channels_out == groups && groups > 1
 }
 
 impl Weights {
@@ -58,74 +47,66 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
-    let mut edge = [[0; 16]; MAX_PATCH];
     for segment in segments(&body.geometry, range) {
-        for (block, w) in weights.packed.chunks_exact(weights.block).enumerate() {
+        for (block, weights) in weights.packed.chunks_exact(weights.block).enumerate() {
             let channel = block * I::LANES;
-            let row = Row {
-                body,
-                input,
-                segment,
-                channel,
-                weights: w,
-                edge: &mut edge,
-                sums: &mut sums.0,
-            };
+            let (sums, live) = (&mut sums, &mut live);
+            let row = Row { body, input, segment, channel, weights, sums, live };
             if segment.width < TILE {
-                isa.enter(Tiled::<1>(row));
+                isa.enter(Tiled::<I, 1> { isa, row });
             } else {
-                isa.enter(Tiled::<TILE>(row));
+                isa.enter(Tiled::<I, TILE> { isa, row });
             }
-            finish(isa, body, &sums, segment, channel, &mut live);
         }
     }
 }
 
-/// One block of channels of a segment.
-struct Row<'a> {
-    body: &'a Body,
-    input: &'a [u8],
-    segment: Segment,
-    channel: usize,
-    weights: &'a [i32],
-    edge: &'a mut Edge,
-    sums: &'a mut [i32],
+struct Tiled<'a, 'l, I: Isa, const P: usize> {
+    isa: I,
+    row: Row<'a, 'l, i32, I>,
 }
 
-struct Tiled<'a, const P: usize>(Row<'a>);
-
-impl<const P: usize> Kernel for Tiled<'_, P> {
+impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, isa: I) {
-        let Row { body, input, segment, channel, weights, edge, sums } = self.0;
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, mut row } = self;
+        let Row { body, input, segment, channel, weights, .. } = row;
         let g = &body.geometry;
-        let columns = columns(g, P);
         let (step, dilation) = (g.stride[1], g.dilation[1]);
         let bias = isa.load_i32(&body.bias[channel..]);
-        let mut at = 0;
-        while at < segment.width {
-            // The last tile moves back to stay inside the segment and computes some pixels again.
-            let tile = at.min(segment.width - P);
-            let place = (segment.y, segment.x + tile);
-            let patch = Patch::new(body, input, place, columns, channel, edge);
-            let (tap, pixel) = (dilation * patch.column_step, step * patch.column_step);
+        let direct = row.is_direct::<P>();
+        let padding = [body.zero; 16];
+        for x in tiles::<P>(segment) {
+            let left = (x * step).wrapping_sub(g.padding[1]);
             let mut acc = [bias; P];
             for (ky, w) in weights.chunks_exact(g.size[1] * I::LANES).enumerate() {
-                let row = patch.row(ky);
+                let line = g.tap(0, segment.y, ky).map(|y| y * g.input[1]);
                 for (kx, w) in w.chunks_exact(I::LANES).enumerate() {
                     let w = isa.load_i32(w);
-                    let pixels = strided::<P>(&row[kx * tap..], pixel);
+                    let left = left.wrapping_add(kx * dilation);
+                    let inside = inside(left, step, P, g.input[1]);
+                    let pixels = match line {
+                        Some(line) if inside == (0..P) => {
+                            let at = (line + left) * g.pixel_stride + channel;
+                            strided::<P>(&input[at..], step * g.pixel_stride)
+                        }
+                        Some(line) if !inside.is_empty() => {
+                            let left = left.wrapping_add(inside.start * step);
+                            let at = (line + left) * g.pixel_stride + channel;
+                            let step = step * g.pixel_stride;
+                            strided_inside::<P>(&input[at..], step, inside, &padding)
+                        }
+                        _ => [&padding; P],
+                    };
                     for (a, x) in acc.iter_mut().zip(pixels) {
                         *a = isa.mul_add(*a, isa.load_i8(x), w);
                     }
                 }
             }
-            for (p, a) in acc.iter().enumerate() {
-                isa.store_i32(*a, &mut sums[(tile + p) * I::LANES..]);
-            }
-            at += P;
+            row.take(isa, direct, x, &acc);
         }
+        row.end(isa, direct);
     }
 }

@@ -7,8 +7,8 @@
 use super::conv::{Body, Source};
 use super::epilogue::{Live, MAX_LANES};
 use super::pack::{Packed, panel, panel_bytes};
-use super::segment::{Edge, MAX_PATCH, MAX_PIXELS, Patch, Segment, Sums, finish, segments};
-use crate::isa::{Isa, Kernel, strided};
+use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
+use crate::isa::{Isa, Kernel, strided, strided_inside};
 use core::ops::Range;
 
 /// Window columns.
@@ -31,7 +31,6 @@ pub(super) fn fits(body: &Body, groups: usize) -> bool {
         && g.size[1] == COLUMNS
         && g.dilation[1] == 1
         && g.stride[1] <= 2
-        && g.size[0] * (7 * g.stride[1] + COLUMNS) <= MAX_PATCH
 }
 
 impl Weights {
@@ -71,48 +70,26 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
-    let mut edge = [[0; 16]; MAX_PATCH];
     for segment in segments(&body.geometry, range) {
-        for (block, w) in weights.packed.chunks_exact(weights.block_bytes).enumerate() {
+        for (block, weights_) in weights.packed.chunks_exact(weights.block_bytes).enumerate() {
             let channel = block * I::LANES;
-            row(
-                isa,
-                weights.tile,
-                Row {
-                    body,
-                    input,
-                    segment,
-                    channel,
-                    weights: w,
-                    edge: &mut edge,
-                    sums: &mut sums.0,
-                },
-            );
-            finish(isa, body, &sums, segment, channel, &mut live);
+            let (sums, live) = (&mut sums, &mut live);
+            let row = Row { body, input, segment, channel, weights: weights_, sums, live };
+            run_row(isa, weights.tile, row);
         }
     }
 }
 
-/// One block of output channels of a segment.
-struct Row<'a> {
-    body: &'a Body,
-    input: &'a [u8],
-    segment: Segment,
-    channel: usize,
-    weights: &'a [i8],
-    edge: &'a mut Edge,
-    sums: &'a mut [i32],
-}
-
 /// Runs a row in tiles of `tile` pixels. Every shape is a function of its own, as in `gemm`.
 #[inline(always)]
-fn row<I: Isa>(isa: I, tile: usize, row: Row<'_>) {
+fn run_row<I: Isa>(isa: I, tile: usize, row: Row<'_, '_, i8, I>) {
     let tile = if row.segment.width < tile { 1 } else { tile };
     macro_rules! shapes {
         ($(($cpg:literal, $stride:literal, $p:literal))*) => {
             match (row.body.depth, row.body.geometry.stride[1], tile) {
                 $(($cpg, $stride, $p) => {
-                    isa.enter(Tiled::<$cpg, $stride, $p, { ($p - 1) * $stride + COLUMNS }>(row))
+                    const COLS: usize = ($p - 1) * $stride + COLUMNS;
+                    isa.enter(Tiled::<I, $cpg, $stride, $p, COLS> { isa, row })
                 })*
                 _ => unreachable!("`fits` admits 4, 8, 16 channels and strides 1, 2"),
             }
@@ -123,28 +100,44 @@ fn row<I: Isa>(isa: I, tile: usize, row: Row<'_>) {
     )(8, 2, 7)(8, 2, 8)(16, 1, 1)(16, 1, 7)(16, 1, 8)(16, 2, 1)(16, 2, 7)(16, 2, 8));
 }
 
-struct Tiled<'a, const CPG: usize, const S: usize, const P: usize, const COLS: usize>(Row<'a>);
+struct Tiled<'a, 'l, I: Isa, const CPG: usize, const S: usize, const P: usize, const COLS: usize> {
+    isa: I,
+    row: Row<'a, 'l, i8, I>,
+}
 
-impl<const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
-    for Tiled<'_, CPG, S, P, COLS>
+impl<I: Isa, const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
+    for Tiled<'_, '_, I, CPG, S, P, COLS>
 {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, isa: I) {
-        let Row { body, input, segment, channel, weights, edge, sums } = self.0;
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, mut row } = self;
+        let Row { body, input, segment, channel, weights, .. } = row;
+        let g = &body.geometry;
         // With fewer channels in a group than lanes, a block covers several groups.
         let first = if CPG >= I::LANES { channel / CPG * CPG } else { channel };
         let bias = isa.load_i32(&body.bias[channel..]);
-        let mut at = 0;
-        while at < segment.width {
-            // The last tile moves back to stay inside the segment and computes some pixels again.
-            let tile = at.min(segment.width - P);
-            let place = (segment.y, segment.x + tile);
-            let patch = Patch::new(body, input, place, COLS, first, edge);
+        let direct = row.is_direct::<P>();
+        let padding = [body.zero; 16];
+        for x in tiles::<P>(segment) {
+            let left = (x * S).wrapping_sub(g.padding[1]);
+            let inside = inside(left, 1, COLS, g.input[1]);
             let mut acc = [bias; P];
             for (ky, w) in weights.chunks_exact(CPG * COLUMNS * I::LANES).enumerate() {
-                let columns = strided::<COLS>(patch.row(ky), patch.column_step);
+                let columns = match g.tap(0, segment.y, ky) {
+                    Some(y) if inside == (0..COLS) => {
+                        let at = (y * g.input[1] + left) * g.pixel_stride + first;
+                        strided::<COLS>(&input[at..], g.pixel_stride)
+                    }
+                    Some(y) if !inside.is_empty() => {
+                        let left = left.wrapping_add(inside.start);
+                        let at = (y * g.input[1] + left) * g.pixel_stride + first;
+                        let inside = inside.clone();
+                        strided_inside::<COLS>(&input[at..], g.pixel_stride, inside, &padding)
+                    }
+                    _ => [&padding; COLS],
+                };
                 let quad = COLUMNS * 4 * I::LANES;
                 taps::<I, CPG, 0, S, P, COLS>(isa, &mut acc, &columns, &w[..quad]);
                 if CPG >= 8 {
@@ -155,11 +148,9 @@ impl<const CPG: usize, const S: usize, const P: usize, const COLS: usize> Kernel
                     taps::<I, CPG, 3, S, P, COLS>(isa, &mut acc, &columns, &w[3 * quad..4 * quad]);
                 }
             }
-            for (p, a) in acc.iter().enumerate() {
-                isa.store_i32(*a, &mut sums[(tile + p) * I::LANES..]);
-            }
-            at += P;
+            row.take(isa, direct, x, &acc);
         }
+        row.end(isa, direct);
     }
 }
 

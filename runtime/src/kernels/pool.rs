@@ -6,6 +6,9 @@ use super::{Io, Lookup};
 use crate::desc::{DType, Pool, PoolKind};
 use crate::isa::{Isa, Kernel, Platform};
 
+/// Channels of which the maximum is taken at a time.
+const PIECE: usize = 64;
+
 /// A pooling operator.
 pub struct PackedPool {
     platform: Platform,
@@ -76,26 +79,36 @@ struct Max<'a> {
 impl Kernel for Max<'_> {
     type Output = ();
 
-    /// Compares bytes as they are stored; the compiler makes vector instructions of it.
+    /// Compares bytes as they are stored, [`PIECE`] at a time; the compiler makes vector instructions of it.
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) {
         let Self { op, io } = self;
         let Some(out) = io.store else { return };
+        let g = &op.geometry;
+        let stride = op.input.pixel_stride;
         for (pixel, out) in io.range.zip(out.chunks_mut(op.output_stride)) {
             let out = &mut out[..op.channels];
-            for (i, position) in inside(&op.geometry, pixel).enumerate() {
-                let x = &io.input[position * op.input.pixel_stride..][..op.channels];
-                if i == 0 {
-                    out.copy_from_slice(x);
-                } else if I::BIAS == 0 {
-                    for (o, x) in out.iter_mut().zip(x) {
-                        *o = (*o as i8).max(*x as i8) as u8;
-                    }
-                } else {
-                    for (o, x) in out.iter_mut().zip(x) {
-                        *o = (*o).max(*x);
+            let (y, x) = (pixel / g.output[1], pixel % g.output[1]);
+            let (rows, columns) = (g.inside(0, y), g.inside(1, x));
+            let left = x * g.stride[1] + columns.start * g.dilation[1] - g.padding[1];
+            for (i, out) in out.chunks_mut(PIECE).enumerate() {
+                let mut most = [if I::BIAS == 0 { 0x80 } else { 0 }; PIECE];
+                for ky in rows.clone() {
+                    let row = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
+                    let first = (row * g.input[1] + left) * stride + i * PIECE;
+                    for kx in 0..columns.len() {
+                        // The slack behind the tensor has room for a piece.
+                        let x = &io.input[first + kx * g.dilation[1] * stride..][..PIECE];
+                        for (most, x) in most.iter_mut().zip(x) {
+                            *most = if I::BIAS == 0 {
+                                (*most as i8).max(*x as i8) as u8
+                            } else {
+                                (*most).max(*x)
+                            };
+                        }
                     }
                 }
+                out.copy_from_slice(&most[..out.len()]);
             }
         }
     }

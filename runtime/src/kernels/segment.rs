@@ -33,95 +33,84 @@ pub(super) fn segments(g: &Geometry, pixels: Range<usize>) -> impl Iterator<Item
     })
 }
 
-/// Window rows times columns that a tile may read.
-pub(super) const MAX_PATCH: usize = 512;
-
-/// Room for a patch at the edge of the map.
-pub(super) type Edge = [[u8; 16]; MAX_PATCH];
-
-/// The input that a tile reads, 16 channels wide.
-#[derive(Clone, Copy)]
-pub(super) struct Patch<'a> {
-    pub bytes: &'a [u8],
-    /// Bytes from one window row to the next.
-    pub row_step: usize,
-    /// Bytes from one input column to the next.
-    pub column_step: usize,
+/// The pieces of a segment that a tile of `P` pixels computes: the last one moves back to stay inside the segment and
+/// computes some pixels again.
+#[inline(always)]
+pub(super) fn tiles<const P: usize>(segment: Segment) -> impl Iterator<Item = usize> {
+    (0..segment.width).step_by(P).map(move |at| segment.x + at.min(segment.width - P))
 }
 
-impl<'a> Patch<'a> {
-    /// The rows of output row `y` and the `columns` columns from that of output column `x` on; `channel` is the first
-    /// channel. Inside the map these are the input's own bytes, at its edge a copy with padding.
+/// Of `count` input columns `step` apart, the first at `left`, which may have wrapped around, those inside the map.
+#[inline(always)]
+pub(super) fn inside(left: usize, step: usize, count: usize, width: usize) -> Range<usize> {
+    if left < width && left + (count - 1) * step < width {
+        return 0..count;
+    }
+    let left = left as isize;
+    let start = (-left).max(0) as usize;
+    let start = if start == 0 { 0 } else { start.div_ceil(step).min(count) };
+    let room = (width as isize - left).max(0) as usize;
+    start..room.div_ceil(step).clamp(start, count)
+}
+
+/// What a tile of pixels does with its sums: quads where that is possible, memory otherwise.
+pub(super) struct Row<'a, 'l, W, I: Isa> {
+    pub body: &'l Body,
+    pub input: &'l [u8],
+    pub segment: Segment,
+    /// First of the `LANES` output channels.
+    pub channel: usize,
+    pub weights: &'l [W],
+    pub sums: &'l mut Sums,
+    pub live: &'l mut Live<'a, I>,
+}
+
+impl<W, I: Isa> Row<'_, '_, W, I> {
+    /// Whether sums need not go through memory.
     #[inline(always)]
-    pub fn new(
-        body: &Body,
-        input: &'a [u8],
-        (y, x): (usize, usize),
-        columns: usize,
-        channel: usize,
-        edge: &'a mut Edge,
-    ) -> Self {
-        let g = &body.geometry;
-        let top = (y * g.stride[0]).wrapping_sub(g.padding[0]);
-        let left = (x * g.stride[1]).wrapping_sub(g.padding[1]);
-        let height = (g.size[0] - 1) * g.dilation[0] + 1;
-        // Coordinates above or left of the map have wrapped around to large numbers.
-        if top < g.input[0]
-            && top + height <= g.input[0]
-            && left < g.input[1]
-            && left + columns <= g.input[1]
-        {
-            let line = g.input[1] * g.pixel_stride;
-            let bytes = &input[top * line + left * g.pixel_stride + channel..];
-            return Self { bytes, row_step: g.dilation[0] * line, column_step: g.pixel_stride };
+    pub fn is_direct<const P: usize>(&self) -> bool {
+        P >= 4
+            && self.body.epilogue.is_bounded()
+            && self.channel + I::LANES <= self.body.channels_out
+    }
+
+    /// Takes the sums of the pixels from column `x` on.
+    #[inline(always)]
+    pub fn take<const P: usize>(&mut self, isa: I, direct: bool, x: usize, acc: &[I::I; P]) {
+        const { assert!(P == 1 || (P >= 4 && P <= 8)) };
+        if P >= 4 && direct {
+            let scale = [isa.load_f32(&self.body.multiplier[self.channel..])];
+            let pixel = self.segment.y * self.body.geometry.output[1] + x;
+            let quad = [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]];
+            self.live.quad::<1>(isa, quad, &scale, pixel, 1, self.channel);
+            if P > 4 {
+                let at = const { P.saturating_sub(4) };
+                let quad = [acc[at], acc[(at + 1) % P], acc[(at + 2) % P], acc[(at + 3) % P]];
+                self.live.quad::<1>(isa, quad, &scale, pixel + at, 1, self.channel);
+            }
+            return;
         }
-        copy_edge(body, input, (y, left), columns, channel, edge);
-        Self { bytes: edge.as_flattened(), row_step: 16 * columns, column_step: 16 }
+        for (p, a) in acc.iter().enumerate() {
+            isa.store_i32(*a, &mut self.sums.0[(x - self.segment.x + p) * I::LANES..]);
+        }
     }
 
-    /// The first byte of a row.
+    /// What is left to do once all pixels are computed.
     #[inline(always)]
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        &self.bytes[row * self.row_step..]
-    }
-}
-
-/// A function of its own: inlined, its address arithmetic crowded the tiles' inner loops.
-#[cold]
-#[inline(never)]
-fn copy_edge(
-    body: &Body,
-    input: &[u8],
-    (y, left): (usize, usize),
-    columns: usize,
-    channel: usize,
-    edge: &mut Edge,
-) {
-    let g = &body.geometry;
-    let zero = [body.zero; 16];
-    // Columns that are inside the map; those left of it have wrapped around to large numbers.
-    let start = left.wrapping_neg().min(columns);
-    let start = if left < g.input[1] { 0 } else { start };
-    let end = g.input[1].wrapping_sub(left).min(columns).max(start);
-    for (ky, row) in edge.chunks_exact_mut(columns).take(g.size[0]).enumerate() {
-        let Some(y) = g.tap(0, y, ky).filter(|_| start < end) else {
-            row.fill(zero);
-            continue;
-        };
-        row[..start].fill(zero);
-        row[end..].fill(zero);
-        let from = left.wrapping_add(start);
-        let mut bytes = &input[(y * g.input[1] + from) * g.pixel_stride + channel..];
-        for out in &mut row[start..end] {
-            *out = *bytes.first_chunk().expect("slack follows a tensor");
-            bytes = bytes.get(g.pixel_stride..).unwrap_or_default();
+    pub fn end(self, isa: I, direct: bool) {
+        let Self { body, segment, channel, sums, live, .. } = self;
+        if direct {
+            let pixel = segment.y * body.geometry.output[1] + segment.x;
+            live.after_quads(isa, pixel..pixel + segment.width, channel, I::LANES);
+        } else {
+            finish(isa, body, sums, segment, channel, live);
         }
     }
 }
 
 /// Scales the sums of channels `channel..channel + lanes` and passes them to the epilogue.
 #[inline(always)]
-pub(super) fn finish<I: Isa>(
+fn finish<I: Isa>(
     isa: I,
     body: &Body,
     sums: &Sums,
@@ -135,4 +124,24 @@ pub(super) fn finish<I: Isa>(
     let column =
         Column { sums: &sums.0, step: I::LANES, pixel, count: segment.width, channel, lanes };
     live.column(isa, &scale, column);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inside;
+
+    #[test]
+    fn columns_inside_are_counted() {
+        for width in 1..9 {
+            for step in 1..4 {
+                for left in -9..9isize {
+                    let range = inside(left as usize, step, 5, width);
+                    for i in 0..5 {
+                        let x = left + (i * step) as isize;
+                        assert_eq!(range.contains(&i), (0..width as isize).contains(&x), "{left}");
+                    }
+                }
+            }
+        }
+    }
 }
