@@ -9,6 +9,9 @@ use crate::isa::{Isa, Kernel, Platform};
 /// Channels of which the maximum is taken at a time.
 const PIECE: usize = 64;
 
+/// Vectors of channels that are summed at a time: a cache line's bytes and more.
+const VECTORS: usize = 8;
+
 /// A pooling operator.
 pub struct PackedPool {
     platform: Platform,
@@ -59,16 +62,10 @@ impl PackedPool {
     }
 }
 
-/// Input pixels of the window of output pixel `pixel` that are inside the map.
+/// How many input pixels of the window of output pixel `pixel` are inside the map.
 #[inline(always)]
-fn inside(g: &Geometry, pixel: usize) -> impl Iterator<Item = usize> {
-    let (y, x) = (pixel / g.output[1], pixel % g.output[1]);
-    let (rows, columns) = (g.inside(0, y), g.inside(1, x));
-    rows.flat_map(move |ky| {
-        let row = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
-        let line = row * g.input[1];
-        columns.clone().map(move |kx| line + x * g.stride[1] + kx * g.dilation[1] - g.padding[1])
-    })
+fn inside(g: &Geometry, pixel: usize) -> usize {
+    g.inside(0, pixel / g.output[1]).len() * g.inside(1, pixel % g.output[1]).len()
 }
 
 struct Max<'a> {
@@ -128,21 +125,61 @@ impl Kernel for Average<'_> {
         let ends = Ends { residual: None, store: io.store, second: None };
         let mut live = op.epilogue.live(isa, ends, (io.range.start, 0));
         for pixel in io.range {
-            let count = if op.count_padding {
-                op.geometry.taps()
-            } else {
-                inside(&op.geometry, pixel).count()
-            };
+            let summed = inside(&op.geometry, pixel);
+            let count = if op.count_padding { op.geometry.taps() } else { summed };
             let multiplier = isa.splat_f32(op.multiplier / count as f32);
-            for channel in (0..op.channels).step_by(I::LANES) {
-                let mut acc = isa.splat(0);
-                for position in inside(&op.geometry, pixel) {
-                    let index = position * op.input.pixel_stride + channel;
-                    acc = isa.add(acc, op.input.load(isa, io.input, index));
+            let offset = isa.splat((summed as i32).wrapping_mul(-op.input.zero_point));
+            let whole = op.channels / (VECTORS * I::LANES) * VECTORS * I::LANES;
+            for channel in (0..whole).step_by(VECTORS * I::LANES) {
+                let sums: [I::I; VECTORS] = op.sums(isa, io.input, pixel, channel);
+                for (i, sum) in sums.into_iter().enumerate() {
+                    let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
+                    live.put(isa, t, pixel, channel + i * I::LANES, I::LANES);
                 }
+            }
+            for channel in (whole..op.channels).step_by(I::LANES) {
+                let [sum] = op.sums(isa, io.input, pixel, channel);
                 let lanes = I::LANES.min(op.channels - channel);
-                live.put(isa, isa.mul_f32(isa.to_f32(acc), multiplier), pixel, channel, lanes);
+                let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
+                live.put(isa, t, pixel, channel, lanes);
             }
         }
+    }
+}
+
+impl PackedPool {
+    /// Sums of `N` vectors of channels over the window of an output pixel, zero points and all.
+    #[inline(always)]
+    fn sums<I: Isa, const N: usize>(
+        &self,
+        isa: I,
+        input: &[u8],
+        pixel: usize,
+        channel: usize,
+    ) -> [I::I; N] {
+        let g = &self.geometry;
+        let (y, x) = (pixel / g.output[1], pixel % g.output[1]);
+        let (rows, columns) = (g.inside(0, y), g.inside(1, x));
+        let mut acc = [isa.splat(0); N];
+        let element = self.input.dtype.bytes() as usize;
+        let step = g.dilation[1] * self.input.pixel_stride * element;
+        for ky in rows {
+            let row = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
+            let left = x * g.stride[1] + columns.start * g.dilation[1] - g.padding[1];
+            let mut at = (row * g.input[1] + left) * self.input.pixel_stride * element;
+            at += channel * element;
+            for _ in columns.clone() {
+                let x = &input[at..][..N * I::LANES * element];
+                for (acc, x) in acc.iter_mut().zip(x.chunks_exact(I::LANES * element)) {
+                    let x = match self.input.dtype {
+                        DType::I8 => isa.load_i8(x),
+                        DType::I16 => isa.load_i16(x),
+                    };
+                    *acc = isa.add(*acc, x);
+                }
+                at += step;
+            }
+        }
+        acc
     }
 }
