@@ -47,6 +47,7 @@ impl Isa for Avx2 {
     const MR: usize = 4;
     const NV: usize = 2;
     const WIDE: usize = 0;
+    const TRANSLATES: bool = false;
 
     type I = __m256i;
     type F = __m256;
@@ -265,25 +266,30 @@ impl Isa for Avx2 {
     fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
         let (whole, rest) = bytes.as_chunks_mut::<32>();
         for bytes in whole {
-            // SAFETY: the token proves the features; pointers are those of arrays of 256 and of 32 bytes.
-            unsafe {
-                let index = _mm256_loadu_si256(bytes.as_ptr().cast());
-                // Sixteen entries at a time: a shuffle gives zero where the index has its highest bit set, which a
-                // saturating sum sets for all but the sixteen indices that are meant.
-                let mut found = _mm256_setzero_si256();
-                for i in 0..16 {
-                    let entries = _mm_loadu_si128(table.as_ptr().add(16 * i).cast());
-                    let entries = _mm256_broadcastsi128_si256(entries);
-                    let near = _mm256_xor_si256(index, _mm256_set1_epi8((16 * i) as i8));
-                    let near = _mm256_adds_epu8(near, _mm256_set1_epi8(0x70));
-                    found = _mm256_or_si256(found, _mm256_shuffle_epi8(entries, near));
-                }
-                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), found);
-            }
+            let index = proven!(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let found = self.translate(table, index);
+            proven!(_mm256_storeu_si256(bytes.as_mut_ptr().cast(), found));
         }
         for b in rest {
             *b = table[usize::from(*b)];
         }
+    }
+
+    #[inline(always)]
+    fn translate(self, table: &[u8; 256], index: __m256i) -> __m256i {
+        // Sixteen entries at a time: a shuffle gives zero where the index has its highest bit set, which a saturating
+        // sum sets for all but the sixteen indices that are meant.
+        let mut found = proven!(_mm256_setzero_si256());
+        for (i, entries) in table.as_chunks::<16>().0.iter().enumerate() {
+            proven!({
+                let entries = _mm_loadu_si128(entries.as_ptr().cast());
+                let entries = _mm256_broadcastsi128_si256(entries);
+                let near = _mm256_xor_si256(index, _mm256_set1_epi8((16 * i) as i8));
+                let near = _mm256_adds_epu8(near, _mm256_set1_epi8(0x70));
+                found = _mm256_or_si256(found, _mm256_shuffle_epi8(entries, near));
+            });
+        }
+        found
     }
 
     #[inline(always)]

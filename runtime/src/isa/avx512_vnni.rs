@@ -69,6 +69,44 @@ fn look_up_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
     }
 }
 
+/// 128 table entries in two registers, selected by seven bits.
+///
+/// Assembly, because the set is not compiled for VBMI, and a function that is would not be inlined: the sums of a tile
+/// would go to memory and back around the call.
+///
+/// # Safety
+///
+/// The processor has AVX-512 VBMI.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn permute2(low: __m512i, index: __m512i, high: __m512i) -> __m512i {
+    let mut found = index;
+    // SAFETY: the instruction works on these registers alone; that the processor has it is the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            "vpermi2b {found}, {low}, {high}",
+            found = inout(zmm_reg) found,
+            low = in(zmm_reg) low,
+            high = in(zmm_reg) high,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    found
+}
+
+/// As [`Isa::translate`], without VBMI.
+#[target_feature(enable = "avx512f")]
+#[cold]
+#[inline(never)]
+fn translate_bytes(table: &[u8; 256], b: __m512i) -> __m512i {
+    let mut bytes = [0u8; 64];
+    // SAFETY: the pointer is that of an array of 64 bytes; the instruction needs no alignment.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), b) };
+    let bytes = bytes.map(|b| table[usize::from(b)]);
+    // SAFETY: as above.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
 /// A mask of the first `n` lanes.
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
@@ -82,6 +120,7 @@ impl Isa for Avx512Vnni {
     const MR: usize = 14;
     const NV: usize = 2;
     const WIDE: usize = 6;
+    const TRANSLATES: bool = true;
 
     type I = __m512i;
     type F = __m512;
@@ -315,6 +354,19 @@ impl Isa for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn translate(self, table: &[u8; 256], b: __m512i) -> __m512i {
+        if self.vbmi {
+            let quarter = |i: usize| proven!(_mm512_loadu_si512(table.as_ptr().add(64 * i).cast()));
+            // SAFETY: the token's field says that the processor has VBMI.
+            let (low, high) = unsafe {
+                (permute2(quarter(0), b, quarter(1)), permute2(quarter(2), b, quarter(3)))
+            };
+            return proven!(_mm512_mask_blend_epi8(_mm512_movepi8_mask(b), low, high));
+        }
+        proven!(translate_bytes(table, b))
+    }
+
+    #[inline(always)]
     fn put_i16<const P: usize>(self, v: __m512i, out: &mut [u8], step: usize) {
         const { assert!(P == 1 || P == 2) };
         assert!(parted(64, P, step).is_some_and(|end| end <= out.len()), "no room for a vector");
@@ -357,5 +409,44 @@ impl Isa for Avx512Vnni {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte looked up, in four registers.
+    struct LookUp(Avx512Vnni);
+
+    impl Kernel for LookUp {
+        type Output = [[u8; 64]; 4];
+
+        #[inline(always)]
+        fn eval<I: Isa>(self, _: I) -> [[u8; 64]; 4] {
+            let isa = self.0;
+            let table: [u8; 256] = core::array::from_fn(|i| (7 * i + 3) as u8);
+            core::array::from_fn(|quarter| {
+                let bytes: [u8; 64] = core::array::from_fn(|i| (64 * quarter + i) as u8);
+                let index = proven_load(&bytes);
+                let mut out = [0; 64];
+                isa.put_i8::<1>(isa.translate(&table, index), &mut out, 0);
+                out
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn proven_load(bytes: &[u8; 64]) -> __m512i {
+        // SAFETY: called where a token exists; the instruction needs no alignment.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    #[test]
+    fn tables_need_no_vbmi() {
+        let Some(isa) = Avx512Vnni::new() else { return };
+        let with = isa.enter(LookUp(isa));
+        assert_eq!(with, isa.enter(LookUp(Avx512Vnni { vbmi: false })));
+        assert_eq!(with[3][63], (7 * 255 + 3) as u8);
     }
 }

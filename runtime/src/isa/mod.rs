@@ -60,6 +60,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     const NV: usize;
     /// Rows of a tile with four vectors in a row, where that is another tile worth having; otherwise 0.
     const WIDE: usize;
+    /// Whether [`Isa::translate`] needs so few registers that it can run beside a tile's sums.
+    const TRANSLATES: bool;
 
     /// `LANES` i32.
     type I: core::marker::Copy;
@@ -145,6 +147,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn pack_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
     /// Replaces every byte `b` by `table[b]`.
     fn look_up(self, table: &[u8; 256], bytes: &mut [u8]);
+    /// Replaces every byte `b` by `table[b]`, of the bytes as they are stored.
+    fn translate(self, table: &[u8; 256], b: Self::B) -> Self::B;
     /// Writes `P` (1 or 2) equal parts, `step` bytes apart; panics if `out` is too short.
     fn put_i16<const P: usize>(self, v: Self::H, out: &mut [u8], step: usize);
     /// Writes `P` (1, 2 or 4) equal parts, `step` bytes apart; panics if `out` is too short.

@@ -52,6 +52,7 @@ impl Isa for Neon {
     const MR: usize = 4;
     const NV: usize = 4;
     const WIDE: usize = 0;
+    const TRANSLATES: bool = false;
 
     type I = int32x4_t;
     type F = float32x4_t;
@@ -242,22 +243,27 @@ impl Isa for Neon {
     #[inline(always)]
     fn look_up(self, table: &[u8; 256], bytes: &mut [u8]) {
         let (whole, rest) = bytes.as_chunks_mut::<16>();
-        proven!({
-            // Four times 64 entries; an index outside of a quarter's range leaves the byte as it is.
-            let quarter = |i: usize| vld1q_u8_x4(table.as_ptr().add(64 * i));
-            let quarters = [quarter(0), quarter(1), quarter(2), quarter(3)];
-            for bytes in whole {
-                let index = vld1q_u8(bytes.as_ptr());
-                let v = vqtbl4q_u8(quarters[0], index);
-                let v = vqtbx4q_u8(v, quarters[1], vsubq_u8(index, vdupq_n_u8(64)));
-                let v = vqtbx4q_u8(v, quarters[2], vsubq_u8(index, vdupq_n_u8(128)));
-                let v = vqtbx4q_u8(v, quarters[3], vsubq_u8(index, vdupq_n_u8(192)));
-                vst1q_u8(bytes.as_mut_ptr(), v);
-            }
-        });
+        for bytes in whole {
+            let found = self.translate(table, proven!(vld1q_s8(bytes.as_ptr().cast())));
+            proven!(vst1q_s8(bytes.as_mut_ptr().cast(), found));
+        }
         for b in rest {
             *b = table[usize::from(*b)];
         }
+    }
+
+    #[inline(always)]
+    fn translate(self, table: &[u8; 256], b: int8x16_t) -> int8x16_t {
+        proven!({
+            // Four times 64 entries; an index outside of a quarter's range leaves the byte as it is.
+            let quarter = |i: usize| vld1q_u8_x4(table.as_ptr().add(64 * i));
+            let index = vreinterpretq_u8_s8(b);
+            let v = vqtbl4q_u8(quarter(0), index);
+            let v = vqtbx4q_u8(v, quarter(1), vsubq_u8(index, vdupq_n_u8(64)));
+            let v = vqtbx4q_u8(v, quarter(2), vsubq_u8(index, vdupq_n_u8(128)));
+            let v = vqtbx4q_u8(v, quarter(3), vsubq_u8(index, vdupq_n_u8(192)));
+            vreinterpretq_s8_u8(v)
+        })
     }
 
     #[inline(always)]

@@ -16,6 +16,7 @@ impl Isa for Scalar {
     const MR: usize = 4;
     const NV: usize = 2;
     const WIDE: usize = 0;
+    const TRANSLATES: bool = true;
 
     type I = [i32; LANES];
     type F = [f32; LANES];
@@ -199,6 +200,11 @@ impl Isa for Scalar {
         for b in bytes {
             *b = table[usize::from(*b)];
         }
+    }
+
+    #[inline(always)]
+    fn translate(self, table: &[u8; 256], b: [u8; 4 * LANES]) -> [u8; 4 * LANES] {
+        b.map(|b| table[usize::from(b)])
     }
 
     #[inline(always)]

@@ -1,10 +1,11 @@
 //! Sums, products and per-channel affine maps of tensors.
 
-use super::epilogue::{Ends, Operand, PackedEpilogue, channels_f32};
+use super::epilogue::{Ends, Live, Operand, PackedEpilogue, channels_f32};
 use super::{Io, Lookup};
 use crate::desc::{OpKind, Store, TensorDesc, TensorId};
 use crate::isa::{Isa, Kernel, Platform};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// An elementwise operator.
 pub struct PackedElementwise {
@@ -69,7 +70,7 @@ impl PackedElementwise {
                 Scale::Affine(..) => false,
             };
         let input = Operand::new(&desc, bias);
-        Some(Self { platform, kernel, input, channels, scale, epilogue, flat })
+        Some(Self { platform, kernel, input, channels, scale, epilogue, flat }.bounded())
     }
 
     /// Prepares `store(f32(x') * multiplier)`: an operand of a concatenation.
@@ -91,6 +92,7 @@ impl PackedElementwise {
             epilogue: PackedEpilogue::of_store(store, lookup, bias),
             flat: false,
         }
+        .bounded()
     }
 
     /// The kernel's name.
@@ -124,25 +126,128 @@ impl Kernel for Run<'_> {
         } else {
             (range, 0..op.channels)
         };
-        for pixel in pixels {
-            for channel in channels.clone().step_by(I::LANES) {
-                let lanes = I::LANES.min(channels.end - channel);
-                let x = op.input.load(isa, input, pixel * op.input.pixel_stride + channel);
-                let t = match &op.scale {
-                    Scale::One(m) => isa.mul_f32(isa.to_f32(x), isa.splat_f32(*m)),
-                    Scale::Gate { gate, per_channel, multiplier } => {
-                        let pixel = if *per_channel { 0 } else { pixel };
-                        let g = gate.load(isa, gates, pixel * gate.pixel_stride + channel);
-                        let product = isa.mul_add(isa.splat(0), x, g);
-                        isa.mul_f32(isa.to_f32(product), isa.splat_f32(*multiplier))
-                    }
-                    Scale::Affine(a, b) => {
-                        let t = isa.mul_f32(isa.to_f32(x), isa.load_f32(&a[channel..]));
-                        isa.add_f32(t, isa.load_f32(&b[channel..]))
-                    }
-                };
-                live.put(isa, t, pixel, channel, lanes);
+        // The largest piece that every pixel is made of.
+        let vectors = if op.epilogue.is_bounded() { pieces(channels.len() / I::LANES) } else { 0 };
+        let at = Place { pixels, channels };
+        match vectors {
+            4 => quads::<I, 4>(isa, op, (input, gates), &mut live, at),
+            2 => quads::<I, 2>(isa, op, (input, gates), &mut live, at),
+            1 => quads::<I, 1>(isa, op, (input, gates), &mut live, at),
+            _ => singles(isa, op, (input, gates), &mut live, at),
+        }
+    }
+}
+
+/// The largest number of vectors, of 4, 2 and 1, that a quad can take of a pixel of `vectors`.
+fn pieces(vectors: usize) -> usize {
+    [4, 2, 1].into_iter().find(|n| vectors >= *n).unwrap_or(0)
+}
+
+/// Some channels of some pixels.
+#[derive(Clone)]
+struct Place {
+    pixels: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// Computes quads of `NV` vectors of channels of `4 / NV` neighbouring pixels; what is left of a pixel, or of the
+/// pixels, one by one.
+#[inline(always)]
+fn quads<I: Isa, const NV: usize>(
+    isa: I,
+    op: &PackedElementwise,
+    operands: (&[u8], &[u8]),
+    live: &mut Live<'_, I>,
+    Place { pixels, channels }: Place,
+) {
+    let (deep, wide) = const { (4 / NV, NV) };
+    let whole = channels.len() / (wide * I::LANES) * (wide * I::LANES);
+    if pixels.len() < deep {
+        return singles(isa, op, operands, live, Place { pixels, channels });
+    }
+    let mut pixel = pixels.start;
+    while pixel < pixels.end {
+        // The last ones move back and compute some pixels again.
+        let first = pixel.min(pixels.end - deep);
+        for channel in (channels.start..channels.start + whole).step_by(wide * I::LANES) {
+            let value = [
+                op.value(isa, operands, first, channel),
+                op.value(isa, operands, first + 1 / NV, channel + 1 % NV * I::LANES),
+                op.value(isa, operands, first + 2 / NV, channel + 2 % NV * I::LANES),
+                op.value(isa, operands, first + 3 / NV, channel + 3 % NV * I::LANES),
+            ];
+            live.quad_of::<NV>(isa, value, first, 1, channel);
+        }
+        live.after_quads(isa, first..first + deep, channels.start, whole);
+        pixel += deep;
+    }
+    if whole < channels.len() {
+        let channels = channels.start + whole..channels.end;
+        singles(isa, op, operands, live, Place { pixels, channels });
+    }
+}
+
+/// Computes vectors one by one.
+#[inline(always)]
+fn singles<I: Isa>(
+    isa: I,
+    op: &PackedElementwise,
+    operands: (&[u8], &[u8]),
+    live: &mut Live<'_, I>,
+    Place { pixels, channels }: Place,
+) {
+    for pixel in pixels {
+        for channel in channels.clone().step_by(I::LANES) {
+            let lanes = I::LANES.min(channels.end - channel);
+            let t = op.value(isa, operands, pixel, channel);
+            live.put(isa, t, pixel, channel, lanes);
+        }
+    }
+}
+
+impl PackedElementwise {
+    /// A vector of scaled values of `(input, gates)`.
+    #[inline(always)]
+    fn value<I: Isa>(
+        &self,
+        isa: I,
+        (input, gates): (&[u8], &[u8]),
+        pixel: usize,
+        channel: usize,
+    ) -> I::F {
+        let x = self.input.load(isa, input, pixel * self.input.pixel_stride + channel);
+        match &self.scale {
+            Scale::One(m) => isa.mul_f32(isa.to_f32(x), isa.splat_f32(*m)),
+            Scale::Gate { gate, per_channel, multiplier } => {
+                let pixel = if *per_channel { 0 } else { pixel };
+                let g = gate.load(isa, gates, pixel * gate.pixel_stride + channel);
+                let product = isa.mul_add(isa.splat(0), x, g);
+                isa.mul_f32(isa.to_f32(product), isa.splat_f32(*multiplier))
+            }
+            Scale::Affine(a, b) => {
+                let t = isa.mul_f32(isa.to_f32(x), isa.load_f32(&a[channel..]));
+                isa.add_f32(t, isa.load_f32(&b[channel..]))
             }
         }
+    }
+
+    /// The largest magnitude of a scaled value, over all inputs.
+    fn most(&self) -> f64 {
+        let x = self.input.most();
+        match &self.scale {
+            Scale::One(m) => x * f64::from(m.abs()),
+            Scale::Gate { gate, multiplier, .. } => x * gate.most() * f64::from(multiplier.abs()),
+            Scale::Affine(a, b) => {
+                let largest = |v: &[f32]| v.iter().fold(0f64, |m, v| m.max(f64::from(v.abs())));
+                x * largest(a) + largest(b)
+            }
+        }
+    }
+
+    /// With what follows from the range of its values.
+    fn bounded(mut self) -> Self {
+        let most = self.most();
+        self.epilogue.bound(most);
+        self
     }
 }

@@ -38,6 +38,11 @@ impl Operand {
         }
     }
 
+    /// The largest magnitude of `x - zero_point`.
+    pub fn most(&self) -> f64 {
+        if self.dtype == DType::I8 { 255.0 } else { 65_535.0 }
+    }
+
     /// `x - zero_point` of the elements from `index` on.
     #[inline(always)]
     pub fn load<I: Isa>(&self, isa: I, bytes: &[u8], index: usize) -> I::I {
@@ -122,10 +127,9 @@ impl PackedEpilogue {
     /// same, because the limits are integers and rounding keeps the order.
     pub fn bound(&mut self, most: f64) {
         let largest = |values: &[f32]| values.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let residual = self.residual.map_or(0.0, |(operand, multiplier)| {
-            let range = if operand.dtype == DType::I8 { 255.0 } else { 65_535.0 };
-            range * f64::from(multiplier)
-        });
+        let residual = self
+            .residual
+            .map_or(0.0, |(operand, multiplier)| operand.most() * f64::from(multiplier.abs()));
         let most = most + residual;
         let second = self
             .second
@@ -208,7 +212,7 @@ struct LiveStore<'a, I: Isa> {
 }
 
 impl<I: Isa> LiveStore<'_, I> {
-    /// Stores four vectors of [`Live::quad`], but for the table.
+    /// Stores four vectors of [`Live::quad`], but for the table if that needs the registers of the sums.
     #[inline(always)]
     fn put_quad<const NV: usize>(
         &mut self,
@@ -224,6 +228,10 @@ impl<I: Isa> LiveStore<'_, I> {
         match self.dtype {
             DType::I8 => {
                 let bytes = isa.pack_i8(q, self.zero, self.bytes[0], self.bytes[1]);
+                let bytes = match self.table {
+                    Some(table) if I::TRANSLATES => isa.translate(table, bytes),
+                    _ => bytes,
+                };
                 let out = &mut self.out[index..];
                 match NV {
                     4 => isa.put_i8::<1>(bytes, out, step),
@@ -257,7 +265,7 @@ impl<I: Isa> LiveStore<'_, I> {
     /// Looks up what [`LiveStore::put_quad`] left in some pixels.
     #[inline(always)]
     fn look_up(&mut self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
-        let Some(table) = self.table else { return };
+        let Some(table) = self.table.filter(|_| !I::TRANSLATES) else { return };
         for pixel in pixels {
             let index = pixel * self.pixel_stride + channel - self.first;
             isa.look_up(table, &mut self.out[index..index + channels]);
@@ -354,6 +362,19 @@ impl<I: Isa> Live<'_, I> {
             isa.mul_f32(isa.to_f32(sums[2]), scale[2 % NV]),
             isa.mul_f32(isa.to_f32(sums[3]), scale[3 % NV]),
         ];
+        self.quad_of::<NV>(isa, value, pixel, next, channel);
+    }
+
+    /// As [`Live::quad`], of scaled values.
+    #[inline(always)]
+    pub fn quad_of<const NV: usize>(
+        &mut self,
+        isa: I,
+        value: [I::F; 4],
+        pixel: usize,
+        next: usize,
+        channel: usize,
+    ) {
         let t = match &self.residual {
             Some((operand, factor, bytes)) => {
                 let offset = isa.splat(-operand.zero_point);

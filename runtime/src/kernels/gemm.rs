@@ -107,14 +107,19 @@ impl<I: Isa> ToEpilogue<'_, '_, I> {
         acc: &[[I::I; NV]; MR],
         scale: &[I::F; NV],
     ) {
-        const { assert!(NV == 2 || NV == 4) };
+        const { assert!(NV == 1 || NV == 2 || NV == 4) };
         let per_quad = const { 4 / NV };
         let first = Q * per_quad;
-        if first < MR {
+        if NV == 1 && first < MR && MR >= 4 {
+            // The last four move back and finish some rows again.
+            let first = first.min(MR.saturating_sub(4));
+            let quad = [acc[first][0], acc[first + 1][0], acc[first + 2][0], acc[first + 3][0]];
+            self.live.quad::<NV>(isa, quad, scale, self.pixel + first, 1, self.channel);
+        } else if NV > 1 && first < MR {
             // An odd row at the end is finished twice.
             let last = (first + per_quad - 1).min(MR - 1);
             let next = last - first;
-            let quad = [acc[first][0], acc[first][1], acc[last][2 % NV], acc[last][3 % NV]];
+            let quad = [acc[first][0], acc[first][1 % NV], acc[last][2 % NV], acc[last][3 % NV]];
             self.live.quad::<NV>(isa, quad, scale, self.pixel + first, next, self.channel);
         }
     }
@@ -229,8 +234,8 @@ const fn has<I: Isa>(rows: usize, vectors: usize) -> bool {
 
 /// Whether [`finished`] has a shape: the large ones.
 pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
-    if vectors == I::NV {
-        2 * rows >= I::MR && rows <= I::MR
+    if vectors == I::NV || vectors == 1 {
+        2 * rows >= I::MR && rows <= I::MR && (vectors > 1 || rows >= 4)
     } else {
         vectors == 4 && rows <= I::WIDE
     }
@@ -255,6 +260,7 @@ pub(super) fn finished<I: Isa>(
     args: Args<'_, ToEpilogue<'_, '_, I>>,
 ) {
     shapes!(finishes, isa, rows, vectors, args;
+        1: 4 5 6 7 8 9 10 11 12 13 14;
         2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
         4: 1 2 3 4 5 6;
     )
