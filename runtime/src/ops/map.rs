@@ -64,6 +64,31 @@ impl<'s> Map<'s> {
         }
     }
 
+    /// Four bytes of every pixel from `pixel` on, those of the values from `channel` on, the first one lowest; what is
+    /// behind the last channel does not count. The values of an i8 tensor are signed bytes there, whatever the platform.
+    #[inline(always)]
+    pub(crate) fn words(&self, pixel: usize, channel: usize, words: &mut [u32]) {
+        let element = self.dtype.bytes() as usize;
+        let (step, skip) = (self.pixel_stride * element, channel * element);
+        let xor = match self.dtype {
+            DType::I8 => u32::from_le_bytes([self.xor; 4]),
+            DType::I16 => 0,
+        };
+        let bytes = &self.bytes[pixel * step + skip..];
+        let whole = bytes.len().saturating_sub(3).div_ceil(step).min(words.len());
+        let (whole, rest) = words.split_at_mut(whole);
+        for (i, word) in whole.iter_mut().enumerate() {
+            let bytes = bytes[i * step..].first_chunk::<4>().expect("four more bytes");
+            *word = u32::from_le_bytes(*bytes) ^ xor;
+        }
+        // The last pixel may have fewer bytes.
+        let last = bytes.get(whole.len() * step..).unwrap_or_default();
+        for (word, bytes) in rest.iter_mut().zip(last.chunks(step)) {
+            let bytes = core::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0));
+            *word = u32::from_le_bytes(bytes) ^ xor;
+        }
+    }
+
     /// The largest quantised value of these channels of a pixel; `i32::MIN` of none.
     #[cfg(feature = "detect")]
     #[inline]
@@ -135,6 +160,11 @@ impl<'s> MapMut<'s> {
                 self.bytes[2 * index..2 * index + 2].copy_from_slice(&(q as i16).to_ne_bytes());
             }
         }
+    }
+
+    /// What values are xored with, and the bytes.
+    pub(crate) fn bytes(&mut self) -> (u8, &mut [u8]) {
+        (self.xor, self.bytes)
     }
 
     /// Writes quantised values of one channel to pixels from `pixel` on.

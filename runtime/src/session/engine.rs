@@ -126,6 +126,7 @@ impl<'m, 'a> Session<'m, 'a> {
             model: *model,
             arena: Arena::new(arena, model.plan_bytes())?,
             state: State::Empty,
+            platform: options.platform,
             xor: options.platform.act_xor(),
             engine: Some(Engine::new(model, options)?),
         })

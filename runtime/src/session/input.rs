@@ -1,5 +1,6 @@
 //! Filling the input.
 
+use super::planes::FromPlanes;
 use super::{Session, State};
 use crate::Error;
 use crate::desc::{DType, TensorDesc};
@@ -54,6 +55,25 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         self.check_image(pixels.len(), 3, width, height)?;
         let table = self.session.model.data(contract.table);
         let pixels = pixels.as_chunks::<3>().0;
+        let tables = table.as_chunks::<256>().0.first_chunk::<3>();
+        let at = match contract.order {
+            ChannelOrder::Rgb => Some([0, 1, 2]),
+            ChannelOrder::Bgr => Some([2, 1, 0]),
+            ChannelOrder::Gray | ChannelOrder::Features => None,
+        };
+        if let (Some([first, second, third]), Some(at), true) = (tables, at, self.has_quads()) {
+            // A word per pixel: with a byte per channel, an image took longer than its first convolution.
+            let xor = self.session.xor;
+            self.write(|map, _| {
+                let places = map.bytes().1.as_chunks_mut::<4>().0;
+                for (place, rgb) in places.iter_mut().zip(pixels) {
+                    let [a, b, c] = at.map(|i| usize::from(rgb[i]));
+                    *place = [first[a], second[b], third[c], MASK as u8].map(|byte| byte ^ xor);
+                }
+                true
+            });
+            return Ok(());
+        }
         self.fill(|pixel, c| {
             let [r, g, b] = pixels[pixel];
             let value = match contract.order {
@@ -95,7 +115,19 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     pub fn set_f32_nchw(&mut self, values: &[f32]) -> Result<(), Error> {
         let quantizer = self.quantizer();
         self.check_len(values.len())?;
+        let platform = self.session.platform;
+        let (quads, triples) = (self.has_quads(), self.has_triples());
         self.write(|map, part| {
+            let (pixels, rest) = (part.pixels.end, MASK as u8 ^ platform.act_xor());
+            let quantize = |value, c| quantizer.quantize(value, c);
+            if quads {
+                platform.run(FromPlanes::<4, _> { values, pixels, map, rest, quantize });
+                return true;
+            }
+            if triples {
+                platform.run(FromPlanes::<3, _> { values, pixels, map, rest, quantize });
+                return true;
+            }
             // Some pixels of one plane at a time: that much vectorises, and stays in registers' reach.
             let mut quantized = [0; 64];
             for (c, plane) in values.chunks_exact(part.pixels.end).enumerate() {
@@ -106,6 +138,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
                     map.put_run(run * quantized.len(), c, &quantized[..values.len()]);
                 }
             }
+            false
         });
         Ok(())
     }
@@ -174,6 +207,18 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         });
     }
 
+    /// Whether pixels are words: three channels and a mask, or four channels, of i8.
+    fn has_quads(&self) -> bool {
+        let desc = self.desc();
+        desc.dtype == DType::I8 && desc.channels == 4 && desc.pixel_stride == 4
+    }
+
+    /// Whether pixels are three i8.
+    fn has_triples(&self) -> bool {
+        let desc = self.desc();
+        desc.dtype == DType::I8 && desc.channels == 3 && desc.pixel_stride == 3
+    }
+
     fn check_len(&self, len: usize) -> Result<(), Error> {
         let expected = self.desc().pixels() * self.channels() as u32;
         if len == expected as usize { Ok(()) } else { Err(Error::InputSize { expected }) }
@@ -195,11 +240,14 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
 
     /// Writes `q(pixel, channel)` everywhere but in the mask.
     fn fill(&mut self, mut q: impl FnMut(usize, usize) -> i32) {
-        self.write(|map, part| part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c))));
+        self.write(|map, part| {
+            part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c)));
+            false
+        });
     }
 
-    /// Lets `write` fill the whole tensor.
-    fn write(&mut self, write: impl FnOnce(&mut MapMut<'_>, &Part)) {
+    /// Lets `write` fill the whole tensor; it says whether it has written the mask too.
+    fn write(&mut self, write: impl FnOnce(&mut MapMut<'_>, &Part) -> bool) {
         let desc = self.desc();
         let (pixels, channels) = (desc.pixels() as usize, self.channels());
         let part = Part { pixels: 0..pixels, channels: 0..channels };
@@ -213,9 +261,10 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let lease = self.session.arena.lease(&outputs);
         if let [Some(bytes), _] = lease.outputs {
             let mut map = MapMut::new(bytes, &desc, xor, &whole);
-            write(&mut map, &part);
-            let mask = Part { pixels: 0..pixels, channels: channels..desc.channels as usize };
-            mask.for_each(|pixel, channel| map.put(pixel, channel, MASK));
+            if !write(&mut map, &part) {
+                let mask = Part { pixels: 0..pixels, channels: channels..desc.channels as usize };
+                mask.for_each(|pixel, channel| map.put(pixel, channel, MASK));
+            }
         }
         self.session.state = State::Ready;
     }

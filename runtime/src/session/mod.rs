@@ -6,6 +6,7 @@ mod barrier;
 #[cfg(feature = "std")]
 mod engine;
 mod input;
+mod planes;
 mod view;
 
 #[cfg(feature = "std")]
@@ -17,6 +18,7 @@ pub use view::TensorView;
 
 use crate::arena::Arena;
 use crate::desc::TensorId;
+use crate::isa::Platform;
 use crate::ops;
 use crate::{Error, Model};
 
@@ -44,6 +46,8 @@ pub struct Session<'m, 'a> {
     model: Model<'m>,
     arena: Arena<'a>,
     state: State,
+    /// What operators, and conversions at both ends, are computed with.
+    platform: Platform,
     /// What i8 values are xored with in the arena.
     xor: u8,
     #[cfg(feature = "std")]
@@ -61,6 +65,7 @@ impl<'m, 'a> Session<'m, 'a> {
             model: *model,
             arena: Arena::new(arena, model.plan_bytes())?,
             state: State::Empty,
+            platform: Platform::scalar(),
             xor: 0,
             #[cfg(feature = "std")]
             engine: None,
@@ -213,7 +218,8 @@ impl<'m, 'a> Session<'m, 'a> {
 
     fn view(&self, id: TensorId) -> TensorView<'_> {
         let desc = self.model.tensor(id);
-        TensorView::new(id, desc, self.model.text(desc.name), self.arena.tensor(&desc), self.xor)
+        let (name, bytes) = (self.model.text(desc.name), self.arena.tensor(&desc));
+        TensorView::new(id, desc, name, bytes, self.platform, self.xor)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Tensors as users see them.
 
+use super::planes::ToPlanes;
 use crate::Error;
 use crate::desc::{DType, TensorDesc, TensorId};
+use crate::isa::Platform;
 use crate::ops::Map;
 
 /// A tensor of a session, `[1, height, width, channels]`.
@@ -13,6 +15,7 @@ pub struct TensorView<'s> {
     desc: TensorDesc,
     name: &'s str,
     map: Map<'s>,
+    platform: Platform,
 }
 
 impl<'s> TensorView<'s> {
@@ -21,9 +24,10 @@ impl<'s> TensorView<'s> {
         desc: TensorDesc,
         name: &'s str,
         bytes: &'s [u8],
+        platform: Platform,
         xor: u8,
     ) -> Self {
-        Self { id, desc, name, map: Map::new(bytes, &desc, xor) }
+        Self { id, desc, name, map: Map::new(bytes, &desc, xor), platform }
     }
 
     /// Its values by pixel and channel.
@@ -179,11 +183,7 @@ impl<'s> TensorView<'s> {
     fn copy_nchw<T>(&self, out: &mut [T], convert: impl Fn(i32) -> T) -> Result<(), Error> {
         self.check_len(out)?;
         let pixels = self.desc.pixels() as usize;
-        for (c, values) in out.chunks_exact_mut(pixels).enumerate() {
-            for (pixel, value) in values.iter_mut().enumerate() {
-                *value = convert(self.map.get(pixel, c));
-            }
-        }
+        self.platform.run(ToPlanes { map: self.map, out, pixels, convert });
         Ok(())
     }
 

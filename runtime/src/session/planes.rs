@@ -1,0 +1,204 @@
+//! Between planes of real values, as training frameworks hold them, and pixels of quantised ones.
+//!
+//! Some pixels at a time in arrays of fixed size, which compilers turn into vector instructions: the work runs as a
+//! [`Kernel`] of the session's platform. Channels move in words of four bytes, so that no byte is moved by itself.
+
+use crate::desc::DType;
+use crate::isa::{Isa, Kernel};
+use crate::ops::{Map, MapMut};
+
+/// Pixels at a time.
+const BLOCK: usize = 32;
+
+/// Copies a map to planes, every value converted.
+pub(super) struct ToPlanes<'a, T, F> {
+    pub map: Map<'a>,
+    /// `[channels, pixels]`
+    pub out: &'a mut [T],
+    pub pixels: usize,
+    /// From quantised values.
+    pub convert: F,
+}
+
+impl<T, F: Fn(i32) -> T> Kernel for ToPlanes<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) {
+        let Self { map, out, pixels, convert } = self;
+        // Channels of a word.
+        let step = 4 / map.dtype.bytes() as usize;
+        for (i, planes) in out.chunks_mut(step * pixels).enumerate() {
+            let channel = i * step;
+            for first in (0..pixels).step_by(BLOCK) {
+                let count = BLOCK.min(pixels - first);
+                let mut words = [0; BLOCK];
+                map.words(first, channel, &mut words[..count]);
+                for (k, plane) in planes.chunks_exact_mut(pixels).enumerate() {
+                    let places = &mut plane[first..first + count];
+                    match map.dtype {
+                        DType::I8 => {
+                            place(&words, places, |w| convert(i32::from(bytes(w)[k] as i8)))
+                        }
+                        DType::I16 => place(&words, places, |w| {
+                            let [a, b, c, d] = bytes(w);
+                            let pair = if k == 0 { [a, b] } else { [c, d] };
+                            convert(i32::from(i16::from_ne_bytes(pair)))
+                        }),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of a word, lowest first.
+#[inline(always)]
+fn bytes(word: u32) -> [u8; 4] {
+    word.to_le_bytes()
+}
+
+/// Converts one value of each word.
+#[inline(always)]
+fn place<T>(words: &[u32; BLOCK], places: &mut [T], convert: impl Fn(u32) -> T) {
+    if let Some(places) = places.first_chunk_mut::<BLOCK>() {
+        for (place, word) in places.iter_mut().zip(words) {
+            *place = convert(*word);
+        }
+    } else {
+        for (place, word) in places.iter_mut().zip(words) {
+            *place = convert(*word);
+        }
+    }
+}
+
+/// Quantises planes into a map of `N` (at most four) i8 channels without gaps.
+pub(super) struct FromPlanes<'a, 'm, const N: usize, F> {
+    /// `[channels, pixels]`
+    pub values: &'a [f32],
+    pub pixels: usize,
+    pub map: &'a mut MapMut<'m>,
+    /// Byte of the channels that have no plane, as it is stored.
+    pub rest: u8,
+    /// From a real value and a channel to a quantised one.
+    pub quantize: F,
+}
+
+impl<const N: usize, F: Fn(f32, usize) -> i32> Kernel for FromPlanes<'_, '_, N, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) {
+        let Self { values, pixels, map, rest, quantize } = self;
+        let (xor, bytes) = map.bytes();
+        let places = bytes.as_chunks_mut::<N>().0;
+        for (block, places) in places[..pixels].chunks_mut(BLOCK).enumerate() {
+            let mut words = [u32::from_le_bytes([rest; 4]); BLOCK];
+            for (c, plane) in values.chunks_exact(pixels).enumerate() {
+                let plane = &plane[block * BLOCK..][..places.len()];
+                let mask = 0xFF << (8 * c);
+                let put = |word: &mut u32, value: f32| {
+                    let q = quantize(value, c) as u8 ^ xor;
+                    *word = (*word & !mask) | u32::from(q) << (8 * c);
+                };
+                if let Some(plane) = plane.first_chunk::<BLOCK>() {
+                    words.iter_mut().zip(plane).for_each(|(word, value)| put(word, *value));
+                } else {
+                    words.iter_mut().zip(plane).for_each(|(word, value)| put(word, *value));
+                }
+            }
+            for (place, word) in places.iter_mut().zip(&words) {
+                place.copy_from_slice(&word.to_le_bytes()[..N]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desc::{Span, TensorDesc};
+    use crate::isa::Platform;
+    use crate::ops::Part;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn desc(size: [u32; 3], pixel_stride: u32, dtype: DType) -> TensorDesc {
+        TensorDesc {
+            name: Span { offset: 0, len: 0 },
+            height: size[0],
+            width: size[1],
+            channels: size[2],
+            pixel_stride,
+            dtype,
+            scale: 1.0,
+            zero_point: 0,
+            arena_offset: 0,
+            first_op: 0,
+            last_op: 0,
+        }
+    }
+
+    #[test]
+    fn planes_hold_what_pixels_hold() {
+        for platform in Platform::available() {
+            let xor = platform.act_xor();
+            for dtype in [DType::I8, DType::I16] {
+                for (pixels, channels, stride) in [
+                    (1, 1, 1),
+                    (2, 3, 3),
+                    (31, 5, 7),
+                    (32, 4, 4),
+                    (33, 2, 9),
+                    (100, 17, 17),
+                    (64, 6, 80),
+                ] {
+                    let desc = desc([1, pixels, channels], stride, dtype);
+                    // Without slack: words at the end are incomplete.
+                    let len = (pixels - 1) * stride + channels;
+                    let bytes: Vec<u8> =
+                        (0..len * dtype.bytes()).map(|i| (i * 37 + 11) as u8).collect();
+                    let map = Map::new(&bytes, &desc, xor);
+                    let (pixels, channels) = (pixels as usize, channels as usize);
+                    let mut out = vec![0; pixels * channels];
+                    platform.run(ToPlanes { map, out: &mut out, pixels, convert: |q| q });
+                    for (i, q) in out.into_iter().enumerate() {
+                        let (c, pixel) = (i / pixels, i % pixels);
+                        assert_eq!(q, map.get(pixel, c), "{} {desc:?} {i}", platform.name());
+                    }
+                }
+            }
+        }
+    }
+
+    fn from_planes<const N: usize>(platform: Platform, pixels: usize, planes: usize) {
+        let size = [1, pixels as u32, N as u32];
+        let desc = desc(size, N as u32, DType::I8);
+        let values: Vec<f32> = (0..pixels * planes).map(|i| (i * 7 % 300) as f32 - 150.0).collect();
+        let quantize = |value: f32, c: usize| (value as i32 + c as i32).clamp(-128, 127);
+        let mut bytes = vec![9; pixels * N];
+        let whole = Part { pixels: 0..pixels, channels: 0..N };
+        let mut map = MapMut::new(&mut bytes, &desc, platform.act_xor(), &whole);
+        let (values_, rest) = (&values[..], 77);
+        platform.run(FromPlanes::<N, _> { values: values_, pixels, map: &mut map, rest, quantize });
+        let map = Map::new(&bytes, &desc, platform.act_xor());
+        for pixel in 0..pixels {
+            for c in 0..planes {
+                let expected = quantize(values[c * pixels + pixel], c);
+                assert_eq!(map.get(pixel, c), expected, "{} {pixels} {pixel} {c}", platform.name());
+            }
+            assert!(bytes[pixel * N + planes..(pixel + 1) * N].iter().all(|byte| *byte == 77));
+        }
+    }
+
+    #[test]
+    fn pixels_hold_what_planes_hold() {
+        for platform in Platform::available() {
+            for pixels in [1, 31, 32, 33, 64, 100] {
+                from_planes::<4>(platform, pixels, 3);
+                from_planes::<4>(platform, pixels, 4);
+                from_planes::<3>(platform, pixels, 3);
+            }
+        }
+    }
+}
