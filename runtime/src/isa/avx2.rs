@@ -108,6 +108,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_line(self, bytes: &[u8], at: usize) {
+        // SAFETY: a hint reads nothing, whatever the address; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()) }
+    }
+
+    #[inline(always)]
     fn dp(self, acc: __m256i, (magnitude, x): (__m256i, __m256i), w: __m256i) -> __m256i {
         proven!({
             let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));

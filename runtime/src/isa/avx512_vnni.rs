@@ -203,6 +203,12 @@ impl Isa for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn prefetch_line(self, bytes: &[u8], at: usize) {
+        // SAFETY: a hint reads nothing, whatever the address; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()) }
+    }
+
+    #[inline(always)]
     fn dp(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
         proven!(_mm512_dpbusd_epi32(acc, x, w))
     }

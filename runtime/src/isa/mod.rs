@@ -29,7 +29,7 @@ pub use neon::Neon;
 pub use platform::Platform;
 pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
-pub(crate) use strided::{strided, strided_inside};
+pub(crate) use strided::{copy_strided, strided, strided_inside};
 
 /// Work that can run on any instruction set: a struct of its arguments.
 ///
@@ -96,6 +96,9 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     /// Asks for 128 bytes from `at` on in the second cache level, where the set can; they may lie behind the end.
     #[inline(always)]
     fn prefetch(self, _: &[i8], _: usize) {}
+    /// Asks for the cache line of byte `at` in the second cache level, where the set can; it may lie behind the end.
+    #[inline(always)]
+    fn prefetch_line(self, _: &[u8], _: usize) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
 

@@ -50,6 +50,37 @@ pub(crate) fn strided_inside<'a, const N: usize>(
     })
 }
 
+/// Copies `N` bytes `count` times, from places `from_step` bytes apart to places `step` bytes apart.
+///
+/// # Panics
+///
+/// If the last piece leaves `from` or `to`.
+#[inline(always)]
+pub(crate) fn copy_strided<const N: usize>(
+    to: &mut [u8],
+    step: usize,
+    from: &[u8],
+    from_step: usize,
+    count: usize,
+) {
+    let end =
+        |step: usize| step.checked_mul(count.saturating_sub(1)).and_then(|x| x.checked_add(N));
+    assert!(
+        count == 0
+            || (end(step).is_some_and(|end| end <= to.len())
+                && end(from_step).is_some_and(|end| end <= from.len())),
+        "pieces leave the slice"
+    );
+    for i in 0..count {
+        // SAFETY: `i < count`, so both places and the `N` bytes from there are inside their slices, by the assertion;
+        // the slices do not overlap, since one of them is borrowed mutably. Arrays of bytes have no alignment.
+        unsafe {
+            let piece: [u8; N] = from.as_ptr().add(i * from_step).cast::<[u8; N]>().read();
+            to.as_mut_ptr().add(i * step).cast::<[u8; N]>().write(piece);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +118,27 @@ mod tests {
     #[should_panic(expected = "pieces leave the slice")]
     fn the_last_piece_is_checked() {
         let _ = strided::<3>(&[0; 63], 24);
+    }
+
+    #[test]
+    fn copies_are_where_they_should_be() {
+        let from: [u8; 20] = core::array::from_fn(|i| i as u8);
+        let mut to = [99; 12];
+        copy_strided::<2>(&mut to, 5, &from, 9, 3);
+        assert_eq!(to, [0, 1, 99, 99, 99, 9, 10, 99, 99, 99, 18, 19]);
+        copy_strided::<2>(&mut [], 5, &from, 9, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "pieces leave the slice")]
+    fn copies_stay_inside_the_source() {
+        copy_strided::<4>(&mut [0; 64], 4, &[0; 21], 9, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "pieces leave the slice")]
+    fn copies_stay_inside_the_target() {
+        copy_strided::<4>(&mut [0; 21], 9, &[0; 64], 4, 3);
     }
 
     #[test]

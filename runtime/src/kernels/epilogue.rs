@@ -13,6 +13,12 @@ use core::ops::Range;
 /// Lanes of the widest vector: per-channel arrays are padded by as many values.
 pub(super) const MAX_LANES: usize = 16;
 
+/// Tensors of more bytes are asked for in time; for smaller ones the hints cost more than they save (3x3 32-32 @32:
+/// 0.60 -> 0.62 ms for WRN-28-2, while WRN-16-4 at 320x320 went from 26.4 to 25.2 ms).
+const FAR: usize = 512 << 10;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Per-channel f32 constants, padded for vector loads.
 pub(super) fn channels_f32(bytes: &[u8]) -> Vec<f32> {
     let values = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
@@ -421,6 +427,21 @@ impl<I: Isa> Live<'_, I> {
                 affine(isa, t[3], &a[3 % NV * I::LANES..], &b[3 % NV * I::LANES..]),
             ];
             store.put_quad::<NV>(isa, u, pixel, next, channel);
+        }
+    }
+
+    /// Asks for the residual of these pixels, if it is too large to be near.
+    #[inline(always)]
+    pub fn prefetch(&self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
+        let Some((operand, _, bytes)) = self.residual.as_ref().filter(|r| r.2.len() > FAR) else {
+            return;
+        };
+        let element = operand.dtype.bytes() as usize;
+        for pixel in pixels {
+            let first = (pixel * operand.pixel_stride + channel) * element;
+            for at in (first..first + channels * element).step_by(LINE) {
+                isa.prefetch_line(bytes, at);
+            }
         }
     }
 

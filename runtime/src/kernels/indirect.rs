@@ -2,7 +2,8 @@
 //! without an im2col copy. With one tap it is the pointwise GEMM, with one pixel the linear layer.
 //!
 //! Where nothing separates the columns of a window, each of its rows is one run of bytes, whatever the number of
-//! channels; at the edges of the map it is copied with padding first. Otherwise every tap is a run.
+//! channels; at the edges of the map it is copied with padding first. Windows of few bytes, the first layer's above
+//! all, are gathered: a tile's windows are copied to one run each. Otherwise every tap is a run.
 //! Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
@@ -12,7 +13,7 @@ use super::gemm::{
 };
 use super::geometry::Geometry;
 use super::pack::{Packed, panel, panel_bytes};
-use crate::isa::{Isa, Room, Runs};
+use crate::isa::{Isa, Room, Runs, copy_strided};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -26,7 +27,10 @@ const WIDE_BYTES: usize = 40 << 10;
 pub(super) const CHANNEL_GRANULE: usize = 64;
 /// Largest window that is read by rows: it may be copied for every pixel at the edge.
 const MAX_WINDOW: usize = 1152;
-/// A window row's copy with the over-read.
+/// Largest window that is gathered, and its largest row: what is copied with one load.
+const MAX_GATHERED: usize = 512;
+const MAX_GATHERED_ROW: usize = 32;
+/// A copy's over-read.
 const SPARE: usize = 16;
 
 /// A run of output channels whose weights are packed together.
@@ -42,6 +46,15 @@ struct Panel {
     vectors: usize,
 }
 
+/// What runs are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    Taps,
+    Rows,
+    /// Whole windows, copied.
+    Windows,
+}
+
 /// Packed panels.
 pub(super) struct Weights {
     packed: Packed,
@@ -49,8 +62,7 @@ pub(super) struct Weights {
     /// Runs and bytes of a run, as the micro-kernel sees them.
     runs: usize,
     depth: usize,
-    /// Whether runs are window rows.
-    by_rows: bool,
+    walk: Walk,
     /// A run of zero points, with what the micro-kernel reads behind it.
     padding: Vec<u8>,
 }
@@ -59,14 +71,24 @@ impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(_: I, body: &Body, groups: usize, source: Source<'_>) -> Self {
         let g = &body.geometry;
-        let by_rows = groups == 1
+        let row = g.size[1] * body.depth;
+        let joined = groups == 1
             && g.size[1] > 1
             && g.dilation[1] == 1
             && g.pixel_stride == body.depth
-            && g.size[0] <= MAX_RUNS
-            && g.size[0] * (g.size[1] * body.depth + SPARE) <= MAX_WINDOW + 3 * SPARE;
-        let (runs, depth) =
-            if by_rows { (g.size[0], g.size[1] * body.depth) } else { (g.taps(), body.depth) };
+            && g.size[0] <= MAX_RUNS;
+        let walk = if joined && row <= MAX_GATHERED_ROW && g.size[0] * row <= MAX_GATHERED {
+            Walk::Windows
+        } else if joined && g.size[0] * (row + SPARE) <= MAX_WINDOW + 3 * SPARE {
+            Walk::Rows
+        } else {
+            Walk::Taps
+        };
+        let (runs, depth) = match walk {
+            Walk::Taps => (g.taps(), body.depth),
+            Walk::Rows => (g.size[0], row),
+            Walk::Windows => (1, g.size[0] * row),
+        };
 
         let wide = I::WIDE > 0
             && body.epilogue.is_bounded()
@@ -104,16 +126,13 @@ impl Weights {
             let out = &mut packed.as_mut()[p.weights.0..][..p.weights.1];
             let channels = p.channels.1 - p.channels.0;
             panel::<I>(out, p.vectors, channels, runs, depth, |n, run, k| {
-                let (tap, k) = if by_rows {
-                    (run * g.size[1] + k / body.depth, k % body.depth)
-                } else {
-                    (run, k)
-                };
+                let taps_before = if walk == Walk::Rows { run * g.size[1] } else { run };
+                let (tap, k) = (taps_before + k / body.depth, k % body.depth);
                 source.at(p.channels.0 + n, tap, k)
             });
         }
         let padding = alloc::vec![body.zero; groups * depth + SPARE];
-        Self { packed, panels, runs, depth, by_rows, padding }
+        Self { packed, panels, runs, depth, walk, padding }
     }
 
     /// The weights that a run begins with.
@@ -139,10 +158,11 @@ impl Weights {
     }
 
     pub fn name(&self, body: &Body) -> &'static str {
-        match (self.by_rows, body.geometry.is_pointwise()) {
-            (true, _) => "window_rows",
-            (false, true) => "pointwise",
-            (false, false) => "indirect",
+        match self.walk {
+            Walk::Windows => "gathered",
+            Walk::Rows => "window_rows",
+            Walk::Taps if body.geometry.is_pointwise() => "pointwise",
+            Walk::Taps => "indirect",
         }
     }
 }
@@ -151,7 +171,7 @@ impl Weights {
 #[repr(align(64))]
 struct Sums([i32; MAX_TILE]);
 
-/// Window rows copied at the edges of the map.
+/// Windows, or window rows at the edges of the map.
 #[repr(align(64))]
 struct Copies([u8; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)]);
 
@@ -170,13 +190,18 @@ pub(super) fn run<I: Isa>(
         if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
     // Padding on the right alone has edges too.
-    let has_edges = weights.by_rows && range_of(g, true, 0) != (0, g.output[1] as u32);
+    let has_edges = range_of(g, true, 0) != (0, g.output[1] as u32);
+    let has_copies = match weights.walk {
+        Walk::Taps => false,
+        Walk::Rows => has_edges,
+        Walk::Windows => true,
+    };
     let mut copies =
-        if has_edges { Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)])) } else { None };
+        if has_copies { Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)])) } else { None };
     let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
-    let finder = Finder::new(g, weights.by_rows);
+    let finder = Finder::new(g, weights.walk);
 
     let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
@@ -191,7 +216,7 @@ pub(super) fn run<I: Isa>(
             let height = left.div_ceil(left.div_ceil(most));
             let tile_pixels = from..from + height;
             if let Some(copies) = &mut copies {
-                finder.copy_edges(body, input, tile_pixels.clone(), &mut copies.0);
+                finder.copy(body, input, tile_pixels.clone(), &mut copies.0);
             }
             let copies = copies.as_ref().map_or(&[][..], |copies| &copies.0);
             let mut first = 0;
@@ -218,6 +243,9 @@ pub(super) fn run<I: Isa>(
                     {
                         let multiplier = &body.multiplier[p.channels.0..];
                         let (pixel, first) = (from, p.channels.0);
+                        // One tile ahead: a tile of few products ends before its residual has come.
+                        let after = from + height..(from + 2 * height).min(pixels.end);
+                        live.prefetch(isa, after, first, p.vectors * I::LANES);
                         let live = &mut live;
                         let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
                         let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
@@ -263,26 +291,27 @@ fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
 /// How the runs of a tile are found: those of output columns whose taps are inside the map lie at even distances.
 struct Finder<'a> {
     g: &'a Geometry,
-    by_rows: bool,
+    walk: Walk,
     /// The output columns for which run `i` of a window row is inside the map.
     inside: [(u32, u32); MAX_RUNS],
 }
 
 impl<'a> Finder<'a> {
-    fn new(g: &'a Geometry, by_rows: bool) -> Self {
+    fn new(g: &'a Geometry, walk: Walk) -> Self {
+        let by_rows = walk != Walk::Taps;
         let mut inside = [(0, 0); MAX_RUNS];
         let count = if by_rows { 1 } else { g.size[1] };
         for (kx, inside) in inside.iter_mut().take(count).enumerate() {
             *inside = range_of(g, by_rows, kx);
         }
-        Self { g, by_rows, inside }
+        Self { g, walk, inside }
     }
 
     /// The part of `columns` for which run `kx` of a window row is inside the map.
     #[inline(always)]
     fn inside(&self, kx: usize, columns: &Range<usize>) -> Range<usize> {
         let range = self.inside.get(kx).copied();
-        let (start, end) = range.unwrap_or_else(|| range_of(self.g, self.by_rows, kx));
+        let (start, end) = range.unwrap_or_else(|| range_of(self.g, self.walk != Walk::Taps, kx));
         let start = (start as usize).clamp(columns.start, columns.end);
         start..(end as usize).clamp(start, columns.end)
     }
@@ -303,9 +332,12 @@ impl<'a> Finder<'a> {
             let from = &input[pixels.start * g.pixel_stride..];
             return runs.set(0, 0..pixels.len(), from, g.pixel_stride);
         }
+        if self.walk == Walk::Windows {
+            return runs.set(0, 0..pixels.len(), copies, window_step(body));
+        }
         let step = g.stride[1] * g.pixel_stride;
         lines(g, pixels, |r, y, xs| {
-            if self.by_rows {
+            if self.walk == Walk::Rows {
                 let inside = self.inside(0, &xs);
                 let x = (inside.start * g.stride[1]).saturating_sub(g.padding[1]);
                 let rows = r + inside.start - xs.start..r + inside.end - xs.start;
@@ -341,10 +373,22 @@ impl<'a> Finder<'a> {
         });
     }
 
+    /// Copies what is not found in the map: window rows at its left and right edge, or windows.
+    #[inline(always)]
+    fn copy(&self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
+        if self.walk == Walk::Rows {
+            return self.copy_edges(body, input, pixels, copies);
+        }
+        match self.g.size[1] * body.depth {
+            ..=16 => self.gather::<16>(body, input, pixels, copies),
+            _ => self.gather::<MAX_GATHERED_ROW>(body, input, pixels, copies),
+        }
+    }
+
     /// Copies the window rows of the pixels at the left and right edge of the map, with padding.
     #[inline(always)]
     fn copy_edges(&self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
-        let (g, depth) = (self.g, body.depth);
+        let g = self.g;
         lines(g, pixels, |r, y, xs| {
             let whole = self.inside(0, &xs);
             for x in (xs.start..whole.start).chain(whole.end..xs.end) {
@@ -353,17 +397,67 @@ impl<'a> Finder<'a> {
                 for ky in 0..g.size[0] {
                     let Some(y) = g.tap(0, y, ky) else { continue };
                     let out = &mut copies[(r * g.size[0] + ky) * copy_step(body)..];
-                    out[..inside.start * depth].fill(body.zero);
-                    out[inside.end * depth..g.size[1] * depth].fill(body.zero);
-                    if !inside.is_empty() {
-                        let left = x * g.stride[1] + inside.start - g.padding[1];
-                        out[inside.start * depth..inside.end * depth].copy_from_slice(
-                            &input[(y * g.input[1] + left) * depth..][..inside.len() * depth],
-                        );
-                    }
+                    copy_row(body, input, (y, x), inside.clone(), out);
                 }
             }
         });
+    }
+
+    /// Copies windows, rows of at most `N` bytes one behind the other.
+    #[inline(always)]
+    fn gather<const N: usize>(
+        &self,
+        body: &Body,
+        input: &[u8],
+        pixels: Range<usize>,
+        copies: &mut [u8],
+    ) {
+        let (g, row) = (self.g, self.g.size[1] * body.depth);
+        let (step, line) = (window_step(body), g.dilation[0] * g.input[1] * body.depth);
+        lines(g, pixels, |r, y, xs| {
+            let rows = g.inside(0, y);
+            // Where the map's upper or lower edge cuts windows, all of them are copied row by row.
+            let whole = if rows.len() == g.size[0] { self.inside(0, &xs) } else { xs.end..xs.end };
+            if !whole.is_empty() {
+                let first = (y * g.stride[0] - g.padding[0]) * g.input[1];
+                let first = (first + whole.start * g.stride[1] - g.padding[1]) * body.depth;
+                let to = &mut copies[(r + whole.start - xs.start) * step..];
+                for ky in 0..g.size[0] {
+                    // More than the row, in one move: what is too much is overwritten or does not count.
+                    let (to, from) = (&mut to[ky * row..], &input[first + ky * line..]);
+                    copy_strided::<N>(to, step, from, g.stride[1] * body.depth, whole.len());
+                }
+            }
+            for x in (xs.start..whole.start).chain(whole.end..xs.end) {
+                let out = &mut copies[(r + x - xs.start) * step..];
+                out[..g.size[0] * row].fill(body.zero);
+                let inside = g.inside(1, x);
+                for ky in rows.clone() {
+                    let y = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
+                    copy_row(body, input, (y, x), inside.clone(), &mut out[ky * row..]);
+                }
+            }
+        });
+    }
+}
+
+/// Copies the row of a window in line `y` of the map, at output column `x`: its columns `inside` the map, with padding
+/// around them.
+#[inline(always)]
+fn copy_row(
+    body: &Body,
+    input: &[u8],
+    (y, x): (usize, usize),
+    inside: Range<usize>,
+    out: &mut [u8],
+) {
+    let (g, depth) = (&body.geometry, body.depth);
+    out[..inside.start * depth].fill(body.zero);
+    out[inside.end * depth..g.size[1] * depth].fill(body.zero);
+    if !inside.is_empty() {
+        let left = x * g.stride[1] + inside.start - g.padding[1];
+        let from = &input[(y * g.input[1] + left) * depth..][..inside.len() * depth];
+        out[inside.start * depth..inside.end * depth].copy_from_slice(from);
     }
 }
 
@@ -395,6 +489,12 @@ fn lines(g: &Geometry, pixels: Range<usize>, mut f: impl FnMut(usize, usize, Ran
 #[inline(always)]
 fn copy_step(body: &Body) -> usize {
     body.geometry.size[1] * body.depth + SPARE
+}
+
+/// Bytes from one copied window to the next: the rows, and what is copied and read behind them.
+#[inline(always)]
+fn window_step(body: &Body) -> usize {
+    (body.geometry.taps() * body.depth).next_multiple_of(SPARE) + MAX_GATHERED_ROW + SPARE
 }
 
 /// Scales the sums of a tile and passes them to the epilogue.

@@ -38,6 +38,7 @@ pub const KERNELS: &[&str] = &[
     "pointwise",
     "indirect",
     "window_rows",
+    "gathered",
     "grouped",
     "depthwise",
     "add",

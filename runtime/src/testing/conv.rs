@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The kernels of convolutions; the others are exercised in `shapes`.
-pub(super) const CONV: [&str; 5] = ["pointwise", "indirect", "window_rows", "grouped", "depthwise"];
+pub(super) const CONV: [&str; 6] =
+    ["pointwise", "indirect", "window_rows", "gathered", "grouped", "depthwise"];
 
 /// A convolution to test.
 #[derive(Clone, Copy, Debug)]
