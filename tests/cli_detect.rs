@@ -175,3 +175,117 @@ fn what_cannot_be_done_is_said_and_leaves_nothing() {
     assert!(Path::new(&folder).join("a.png").exists());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
+
+/// A model file of ONNX with statements beside its graph: fields of a message may follow it.
+fn with_metadata(mut file: Vec<u8>, statements: &[(&str, &str)]) -> Vec<u8> {
+    fn field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+        out.push(tag << 3 | 2);
+        let mut length = bytes.len();
+        while length > 127 {
+            out.push(length as u8 | 128);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend(bytes);
+    }
+    for (key, value) in statements {
+        let mut entry = Vec::new();
+        field(&mut entry, 1, key.as_bytes());
+        field(&mut entry, 2, value.as_bytes());
+        field(&mut file, 14, &entry);
+    }
+    file
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/detect").join(name)
+}
+
+#[test]
+fn anchors_that_an_onnx_file_lacks_come_from_a_file_of_a_few_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| text(dir.path().join(name));
+    picture(3, 24, 16).save(dir.path().join("photo.png")).unwrap();
+    let (source, photo, model) =
+        (text(fixture("anchor_raw_ts17.onnx")), at("photo.png"), at("m.kenar"));
+    // Without them it converts, and everything that boxes are asked of says what helps.
+    let convert = ["convert", &source, "-o", &model, "--calib", "noise", "--calib-count", "4"];
+    assert!(ok(&convert).contains("--arch FILE.toml"));
+    for detector in [&source, &model] {
+        let (code, _, err) = kenar(&["detect", detector, &photo]);
+        assert_eq!(code, 1);
+        assert!(
+            err.contains(if detector == &source { "--arch FILE.toml" } else { "convert" }),
+            "{err}"
+        );
+    }
+    let anchors = "anchors = [[[3, 4], [5, 5], [8, 6]], [[9, 12], [14, 10], [16, 16]]]";
+    let file = at("head.toml");
+    let labels = "labels = [\"ant\", \"bee\", \"cat\"]";
+    std::fs::write(&file, format!("[head]\n{anchors}\n{labels}\n")).unwrap();
+    ok(&[&convert[..], &["--arch", &file]].concat());
+    let options = [&photo, "--conf", "0.1"];
+    let int8 = boxes(&[&[&*model][..], &options].concat());
+    let float = boxes(&[&[&*source][..], &options, &["--arch", &file]].concat());
+    assert!(!float.is_empty() && float.len().abs_diff(int8.len()) <= 1 + float.len() / 5);
+    assert!(["ant", "bee", "cat"].contains(&int8[0]["category_name"].as_str().unwrap()));
+    for (wrong, words) in [
+        ("anchors = [[[3, 4]]]", "expected 3 on each of 2"),
+        ("labels = [\"ant\"]", "1 labels are given, the head has 3 classes"),
+        ("classes = 3", "says nothing that an ONNX file leaves open"),
+    ] {
+        std::fs::write(&file, format!("[head]\n{wrong}\n")).unwrap();
+        let (code, _, err) = kenar(&[&convert[..], &["--arch", &file]].concat());
+        assert!(code == 1 && err.contains(words), "{err}");
+    }
+}
+
+#[test]
+fn names_and_sizes_that_exporters_state_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| text(dir.path().join(name));
+    let (source, model, own) = (at("net.onnx"), at("m.kenar"), at("own.txt"));
+    let names = "{0: 'red cell', 1: \"white cell\", 2: 'platelet'}";
+    let file = std::fs::read(fixture("dfl_open_ts17.onnx")).unwrap();
+    let stated = [("names", names), ("imgsz", "[64, 96]"), ("task", "detect"), ("stride", "8")];
+    std::fs::write(&source, with_metadata(file.clone(), &stated)).unwrap();
+    std::fs::write(&own, "a\nb\nc\n").unwrap();
+    let convert = ["convert", &source, "-o", &model, "--calib", "noise", "--calib-count", "2"];
+    let labels = || -> Vec<String> {
+        let document: Value = serde_json::from_str(&ok(&["inspect", &model, "--json"])).unwrap();
+        let shape = document["inputs"].as_object().unwrap().values().next().unwrap();
+        assert!(shape.as_array().unwrap().contains(&64.into()), "{shape}");
+        document["labels"].as_array().unwrap().iter().map(|l| l.as_str().unwrap().into()).collect()
+    };
+    assert!(ok(&convert).contains("96x64 is taken"));
+    assert_eq!(labels(), ["red cell", "white cell", "platelet"]);
+    ok(&[&convert[..], &["--labels", &own]].concat());
+    assert_eq!(labels(), ["a", "b", "c"]);
+    // Names of other classes are left out, and said so.
+    let two = [("names", "['ant', 'bee']"), ("imgsz", "64")];
+    std::fs::write(&source, with_metadata(file.clone(), &two)).unwrap();
+    assert!(ok(&convert).contains("names 2 classes"));
+    assert!(labels().is_empty());
+    // A head for another task is told by its name.
+    let pose = [("task", "pose"), ("imgsz", "64")];
+    let file = std::fs::read(fixture("refused_softmax_ts17.onnx")).unwrap();
+    std::fs::write(&source, with_metadata(file, &pose)).unwrap();
+    let (code, _, err) = kenar(&convert);
+    assert!(code == 1 && err.contains("'pose'") && err.contains("keypoints"), "{err}");
+}
+
+#[test]
+fn the_time_of_every_step_is_told() {
+    let (dir, model) = folder();
+    let (photos, out) = (text(dir.path().join("photos")), text(dir.path().join("found")));
+    let printed = ok(&["detect", &model, &photos, "-o", &out, "--json", "--timing"]);
+    let document: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(document["images"], 3);
+    assert_eq!(document["results"], Value::from(boxes(&[&model, &photos])));
+    for step in ["read", "resize", "network", "boxes", "draw", "write", "elapsed"] {
+        assert!(document["milliseconds"][step].as_f64().unwrap() > 0.0, "{step}: {document}");
+    }
+    let printed = ok(&["detect", &model, &photos]);
+    assert!(printed.contains("network ") && printed.contains("by the clock"), "{printed}");
+    assert_eq!(kenar(&["detect", &model, &photos, "--timing"]).0, 2);
+}

@@ -1,40 +1,39 @@
 //! The preprocessing an arch file hints at.
 
-use super::file::ArchFile;
+use super::file::{ArchFile, Input};
 use crate::data::{ChannelOrder, Fit, Preprocess, Preset};
 use crate::detect::InputHint;
 use crate::error::{Error, Result};
 
-impl ArchFile {
-    /// The input contract that the file's `preset` and `bgr` entries describe, at the file's size; `None` without
-    /// a preset. `raw` is for networks that read 0 to 255.
+impl Input {
+    /// The input contract that the `preset`, `bgr` and `letterbox` entries describe, at the size given; `None` without a
+    /// preset. `raw` is for networks that read 0 to 255.
     ///
     /// # Errors
-    /// The preset is unknown.
+    /// The preset or the letterbox is unknown.
     pub fn preprocess(&self) -> Result<Option<Preprocess>> {
-        let Some(preset) = &self.input.preset else { return Ok(None) };
+        let Some(preset) = &self.preset else { return Ok(None) };
         let mut preprocess = match preset.as_str() {
-            "imagenet" => Preprocess::preset(Preset::Imagenet, self.input.size),
-            "cifar10" => Preprocess::preset(Preset::Cifar10, self.input.size),
-            "unit" => Preprocess::preset(Preset::Unit, self.input.size),
-            "raw" => Preprocess {
-                std: [1.0 / 255.0; 3],
-                ..Preprocess::preset(Preset::Unit, self.input.size)
-            },
+            "imagenet" => Preprocess::preset(Preset::Imagenet, self.size),
+            "cifar10" => Preprocess::preset(Preset::Cifar10, self.size),
+            "unit" => Preprocess::preset(Preset::Unit, self.size),
+            "raw" => {
+                Preprocess { std: [1.0 / 255.0; 3], ..Preprocess::preset(Preset::Unit, self.size) }
+            }
             other => {
                 return Err(Error::Input(format!(
                     "arch file: input.preset = \"{other}\"; there are imagenet, cifar10, unit, raw"
                 )));
             }
         };
-        if self.input.size[0].max(self.input.size[1]) < 64 {
+        if self.size[0].max(self.size[1]) < 64 {
             // Small images come at the network's size: nothing to cut off.
-            preprocess.fit = Preprocess::preset(Preset::Cifar10, self.input.size).fit;
+            preprocess.fit = Preprocess::preset(Preset::Cifar10, self.size).fit;
         }
-        if self.input.bgr {
+        if self.bgr {
             preprocess.order = ChannelOrder::Bgr;
         }
-        if let Some(text) = &self.input.letterbox {
+        if let Some(text) = &self.letterbox {
             let letterbox = text.parse();
             preprocess.fit = Fit::Letterbox(
                 letterbox.map_err(|e| Error::Input(format!("arch file: input.letterbox: {e}")))?,
@@ -46,11 +45,21 @@ impl ArchFile {
     /// The same without a size.
     ///
     /// # Errors
-    /// As [`ArchFile::preprocess`].
-    pub(super) fn input_hint(&self) -> Result<Option<InputHint>> {
+    /// As [`Input::preprocess`].
+    pub fn hint(&self) -> Result<Option<InputHint>> {
         let hint =
             |p: Preprocess| InputHint { mean: p.mean, std: p.std, order: p.order, fit: p.fit };
         Ok(self.preprocess()?.map(hint))
+    }
+}
+
+impl ArchFile {
+    /// The input contract of the file, see [`Input::preprocess`].
+    ///
+    /// # Errors
+    /// As [`Input::preprocess`].
+    pub fn preprocess(&self) -> Result<Option<Preprocess>> {
+        self.input.preprocess()
     }
 }
 

@@ -117,6 +117,7 @@ impl Convert {
         let method = self.calibration.method.parse().map_err(Error::Input)?;
         let labels = match labels {
             Some(labels) => Some(check_labels(labels, &loaded)?),
+            None if !loaded.labels.is_empty() => None,
             None => data.classes().and_then(|names| check_labels(names.to_vec(), &loaded).ok()),
         };
         let options =

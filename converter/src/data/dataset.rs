@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::annotations::{self, Annotations, Coco};
-use super::folder::{self, Files, Folder};
+use super::folder::{self, Files, Folder, Sizes};
 use super::{Preprocess, Record, Records, Samples, batch, cifar, decode, list, noise};
 use crate::error::{Error, Result};
 
@@ -53,8 +53,12 @@ enum Boxes {
 }
 
 impl Boxes {
-    fn beside(files: &Files) -> Self {
-        Self::Voc(files.entries.iter().map(|(image, _)| annotations::beside(image)).collect())
+    /// Annotation files beside images.
+    fn beside(files: &mut Files) -> Self {
+        let found: Vec<_> =
+            files.entries.iter().map(|(image, _)| annotations::beside(image)).collect();
+        files.sizes = Sizes::Voc(found.clone());
+        Self::Voc(found)
     }
 }
 
@@ -73,12 +77,14 @@ impl Dataset {
             && let Some(voc) = annotations::images_of(path, images)?
         {
             let (pictures, files): (Vec<_>, Vec<_>) = voc.into_iter().unzip();
-            boxes = Boxes::Voc(files.into_iter().map(Some).collect());
-            (DatasetKind::Voc, Box::new(Files::unlabelled(pictures)))
+            let files: Vec<_> = files.into_iter().map(Some).collect();
+            let sizes = Sizes::Voc(files.clone());
+            boxes = Boxes::Voc(files);
+            (DatasetKind::Voc, Box::new(Files { sizes, ..Files::unlabelled(pictures) }))
         } else if metadata.is_dir() {
             match folder::open(path)? {
-                Folder::Flat(files) => {
-                    boxes = Boxes::beside(&files);
+                Folder::Flat(mut files) => {
+                    boxes = Boxes::beside(&mut files);
                     (DatasetKind::ImageFolder, Box::new(files))
                 }
                 Folder::Classes(files, names) => {
@@ -91,17 +97,19 @@ impl Dataset {
                 "bin" => (DatasetKind::Cifar10, Box::new(cifar::Cifar::open(path)?)),
                 "safetensors" => (DatasetKind::Batch, Box::new(batch::Batch::open(path)?)),
                 "txt" => {
-                    let files = list::open(path, images)?;
-                    boxes = Boxes::beside(&files);
+                    let mut files = list::open(path, images)?;
+                    boxes = Boxes::beside(&mut files);
                     (DatasetKind::List, Box::new(files))
                 }
                 "json" => {
                     let coco = Coco::open(path, images)?;
                     boxes = Boxes::Coco(coco.annotations);
-                    (DatasetKind::Coco, Box::new(Files::unlabelled(coco.images)))
+                    let sizes = Sizes::Coco(coco.sizes);
+                    (DatasetKind::Coco, Box::new(Files { sizes, ..Files::unlabelled(coco.images) }))
                 }
                 _ if decode::is_image_name(path) => {
-                    (DatasetKind::Image, Box::new(Files::unlabelled(vec![path.to_owned()])))
+                    let files = Files::unlabelled(vec![path.to_owned()]);
+                    (DatasetKind::Image, Box::new(Files { sizes: Sizes::Picture, ..files }))
                 }
                 _ => {
                     return Err(Error::source(

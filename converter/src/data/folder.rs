@@ -2,19 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use super::decode::{is_image_name, read_image};
-use super::{Content, Record, Records};
+use super::decode::{is_image_name, read_annotated, read_image};
+use super::{Content, Record, Records, annotations};
 use crate::error::{Error, Result};
 
 /// A fixed list of image files with optional labels.
 pub(super) struct Files {
     pub(super) entries: Vec<(PathBuf, Option<usize>)>,
+    pub(super) sizes: Sizes,
+}
+
+/// What annotations say about the size of their images, which tells whether they are for the stored or the upright image.
+pub(super) enum Sizes {
+    /// One image that nobody annotated: it is read upright.
+    Picture,
+    /// Nothing.
+    Unknown,
+    /// Height and width of each, where its COCO file states them.
+    Coco(Vec<Option<[usize; 2]>>),
+    /// In one VOC file per image, as far as it exists.
+    Voc(Vec<Option<PathBuf>>),
 }
 
 impl Files {
     /// Images whose class nobody knows.
     pub(super) fn unlabelled(images: Vec<PathBuf>) -> Self {
-        Self { entries: images.into_iter().map(|path| (path, None)).collect() }
+        let entries = images.into_iter().map(|path| (path, None)).collect();
+        Self { entries, sizes: Sizes::Unknown }
     }
 }
 
@@ -25,7 +39,15 @@ impl Records for Files {
 
     fn read(&self, index: usize) -> Result<Record> {
         let (path, label) = &self.entries[index];
-        let content = Content::Pixels(read_image(path)?);
+        let pixels = match &self.sizes {
+            Sizes::Picture => read_image(path),
+            Sizes::Unknown => read_annotated(path, || None),
+            Sizes::Coco(sizes) => read_annotated(path, || sizes[index]),
+            Sizes::Voc(files) => {
+                read_annotated(path, || annotations::voc_size(files[index].as_deref()?))
+            }
+        };
+        let content = Content::Pixels(pixels?);
         Ok(Record { name: path.display().to_string(), label: *label, content })
     }
 }
@@ -101,7 +123,8 @@ pub(super) fn open(path: &Path) -> Result<Folder> {
                     entries.extend(files.get(i).map(|p| (p.clone(), Some(label))));
                 }
             }
-            Ok(Folder::Classes(Files { entries }, classes.into_iter().map(|(n, _)| n).collect()))
+            let files = Files { entries, sizes: Sizes::Unknown };
+            Ok(Folder::Classes(files, classes.into_iter().map(|(n, _)| n).collect()))
         }
     }
 }

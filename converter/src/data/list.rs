@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::folder::Files;
+use super::folder::{Files, Sizes};
 use crate::error::{Error, Result};
 
 /// Reads a list and finds every file; the suffix may be missing.
@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path, images: Option<&Path>) -> Result<Files> {
             format!("{labelled} of {} lines have a label: expected all or none", entries.len());
         return Err(Error::source("", detail).in_file(path));
     }
-    Ok(Files { entries })
+    Ok(Files { entries, sizes: Sizes::Unknown })
 }
 
 pub(super) fn find(base: &Path, name: &str) -> Option<PathBuf> {

@@ -11,6 +11,7 @@ mod cifar;
 mod dataset;
 mod decode;
 mod folder;
+pub(crate) mod jpeg;
 mod list;
 mod noise;
 mod pixels;

@@ -81,6 +81,33 @@ impl Pixels {
         Self { height, width, data }
     }
 
+    /// Upright, when an EXIF orientation (1 to 8) says how the image is stored; other numbers leave it alone.
+    #[must_use]
+    pub fn turned(self, orientation: u8) -> Self {
+        if !(2..=8).contains(&orientation) {
+            return self;
+        }
+        let (h, w) = (self.height, self.width);
+        let (height, width) = if orientation > 4 { (w, h) } else { (h, w) };
+        let mut data = Vec::with_capacity(self.data.len());
+        for y in 0..height {
+            for x in 0..width {
+                let (row, column) = match orientation {
+                    2 => (y, w - 1 - x),
+                    3 => (h - 1 - y, w - 1 - x),
+                    4 => (h - 1 - y, x),
+                    5 => (x, y),
+                    6 => (h - 1 - x, y),
+                    7 => (h - 1 - x, w - 1 - y),
+                    _ => (x, w - 1 - y),
+                };
+                let at = (row * w + column) * 3;
+                data.extend_from_slice(&self.data[at..at + 3]);
+            }
+        }
+        Self { height, width, data }
+    }
+
     /// Copies `other` into this image with its first pixel at (`top`, `left`); it must fit.
     pub fn paste(&mut self, other: &Self, top: usize, left: usize) {
         for y in 0..other.height {
@@ -121,6 +148,26 @@ mod tests {
         assert_eq!(image.halved().data, [75, 85, 95, 135, 145, 155]);
         let image = Pixels { height: 2, width: 2, data: [[1; 3], [1; 3], [2; 3], [2; 3]].concat() };
         assert_eq!(image.halved().data, [2; 3]);
+    }
+
+    #[test]
+    fn orientations_turn_and_mirror() {
+        let grey = |levels: &[u8]| levels.iter().flat_map(|&v| [v; 3]).collect::<Vec<u8>>();
+        let image = Pixels { height: 2, width: 3, data: grey(&[1, 2, 3, 4, 5, 6]) };
+        for (orientation, height, levels) in [
+            (1, 2, [1, 2, 3, 4, 5, 6]),
+            (2, 2, [3, 2, 1, 6, 5, 4]),
+            (3, 2, [6, 5, 4, 3, 2, 1]),
+            (4, 2, [4, 5, 6, 1, 2, 3]),
+            (5, 3, [1, 4, 2, 5, 3, 6]),
+            (6, 3, [4, 1, 5, 2, 6, 3]),
+            (7, 3, [6, 3, 5, 2, 4, 1]),
+            (8, 3, [3, 6, 2, 5, 1, 4]),
+            (9, 2, [1, 2, 3, 4, 5, 6]),
+        ] {
+            let turned = image.clone().turned(orientation);
+            assert_eq!((turned.height, turned.data), (height, grey(&levels)), "{orientation}");
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub struct Placed {
     pub scaled: [usize; 2],
     /// Row and column where it begins; negative where it is cut.
     pub offset: [isize; 2],
-    /// Grey level of what remains, in a letterbox.
-    level: Option<u8>,
+    /// In a letterbox: the grey level of what remains, and the runtime's own way back.
+    letterbox: Option<(u8, Place)>,
 }
 
 impl Placed {
@@ -25,7 +25,7 @@ impl Placed {
     #[must_use]
     pub fn new(preprocess: &Preprocess, image: [usize; 2]) -> Self {
         let input = preprocess.size;
-        let whole = Self { image, input, scaled: input, offset: [0; 2], level: None };
+        let whole = Self { image, input, scaled: input, offset: [0; 2], letterbox: None };
         if image == input {
             return whole;
         }
@@ -44,7 +44,8 @@ impl Placed {
                 let place = Place::new(swapped(image), swapped(input), placement);
                 let [w, h] = place.scaled.map(|n| n as usize);
                 let [left, top] = place.offset.map(|n| n as isize);
-                Self { scaled: [h, w], offset: [top, left], level: Some(level), ..whole }
+                let letterbox = Some((level, place));
+                Self { scaled: [h, w], offset: [top, left], letterbox, ..whole }
             }
         }
     }
@@ -56,7 +57,7 @@ impl Placed {
     pub fn picture(&self, image: &Pixels) -> Pixels {
         debug_assert_eq!(self.image, [image.height, image.width]);
         let [h, w] = self.scaled;
-        let scaled = if self.level.is_some() && self.image == [2 * h, 2 * w] {
+        let scaled = if self.letterbox.is_some() && self.image == [2 * h, 2 * w] {
             image.halved()
         } else {
             image.resized(h, w)
@@ -66,7 +67,7 @@ impl Placed {
         }
         let [top, left] = self.offset.map(isize::unsigned_abs);
         let [rows, columns] = self.input;
-        let Some(level) = self.level else {
+        let Some((level, _)) = self.letterbox else {
             return scaled.cropped(top, left, rows, columns);
         };
         let mut out = Pixels::filled(rows, columns, level);
@@ -77,6 +78,9 @@ impl Placed {
     /// Left, top, right, bottom in the network's input as those in the image; nothing is clipped.
     #[must_use]
     pub fn to_image(&self, corners: [f32; 4]) -> [f64; 4] {
+        if let Some((_, place)) = self.letterbox {
+            return place.to_image(corners).map(f64::from);
+        }
         let axis = |value: f32, at: usize| {
             let scale = self.image[at] as f64 / self.scaled[at] as f64;
             (f64::from(value) - self.offset[at] as f64) * scale

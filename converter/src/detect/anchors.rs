@@ -1,40 +1,13 @@
-//! Anchors that a network's file does not hold: given in a TOML file, as `[head] anchors` of an architecture.
-
-use std::path::Path;
+//! Anchors that a network's file does not hold.
 
 use kenar::detect::BoxCode;
-use serde::Deserialize;
 
 use super::spec::RawHead;
 use crate::error::{Error, Result};
 
-/// The part of an architecture file that matters here.
-#[derive(Deserialize)]
-struct File {
-    head: Option<Table>,
-}
-
-#[derive(Deserialize)]
-struct Table {
-    anchors: Option<Vec<Vec<[f32; 2]>>>,
-}
-
-/// Reads `[head] anchors`: `[width, height]` in pixels, per level (finest first) and box. Other entries describe
-/// networks of checkpoints and are passed over.
-///
-/// # Errors
-/// The file cannot be read, is no TOML or holds no anchors.
-pub fn read_anchors(path: &Path) -> Result<Vec<Vec<[f32; 2]>>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let wrong = |detail: String| Error::Input(detail).in_file(path);
-    let file: File =
-        toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end().to_owned()))?;
-    file.head.and_then(|head| head.anchors).ok_or_else(|| {
-        wrong(
-            "holds no anchors; expected [head] with anchors = [[[width, height], ...], ...]".into(),
-        )
-    })
-}
+/// What to do about a head on anchors whose file does not hold them.
+pub const ANCHORS_MISSING: &str = "its head needs anchors, which the file does not hold: give them with --arch FILE.toml, \
+     where [head] anchors = [[[width, height], ...], ...] lists those of every level in pixels, finest level first";
 
 impl RawHead {
     /// Whether boxes need anchors that are not known.
@@ -105,21 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn anchors_come_from_an_architecture_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("head.toml");
-        let write = |text: &str| std::fs::write(&path, text).unwrap();
-        write("family = \"x\"\n[head]\nanchors = [[[1, 2], [3, 4]], [[5, 6], [7, 8.5]]]\n");
-        let anchors = read_anchors(&path).unwrap();
+    fn a_head_takes_anchors_for_every_level() {
+        let anchors = vec![vec![[1.0, 2.0], [3.0, 4.0]], vec![[5.0, 6.0], [7.0, 8.5]]];
         let mut raw = head(BoxCode::Anchor);
         assert!(raw.lacks_anchors());
         raw.set_anchors(&anchors).unwrap();
         assert!(!raw.lacks_anchors());
         assert_eq!(raw.levels[1].anchors, [[5.0, 6.0], [7.0, 8.5]]);
-        for text in ["[head]\n", "", "[head]\nanchors = 3", "["] {
-            write(text);
-            assert!(read_anchors(&path).unwrap_err().to_string().contains("head.toml"), "{text}");
-        }
     }
 
     #[test]

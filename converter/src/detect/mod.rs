@@ -11,8 +11,9 @@ mod pick;
 mod separate;
 mod spec;
 
-pub use anchors::read_anchors;
+pub use anchors::ANCHORS_MISSING;
 pub use cut::{Cut, cut};
 pub use found::{FloatHead, Found, find};
+pub(crate) use separate::level_name;
 pub use separate::separate;
-pub use spec::{HeadSpec, InputHint, LevelSpec, Part, RawHead, RawLevel};
+pub use spec::{HeadSpec, InputHint, LevelSpec, Part, RawHead, RawLevel, stride};

@@ -62,7 +62,7 @@ fn output(graph: &Graph, part: &Part) -> Result<ValueId> {
 }
 
 /// `p3` for stride 8, `s12` for strides that are no power of two.
-pub(super) fn level_name(stride: u32) -> String {
+pub(crate) fn level_name(stride: u32) -> String {
     if stride.is_power_of_two() {
         format!("p{}", stride.trailing_zeros())
     } else {

@@ -1,8 +1,9 @@
 //! What a head's tensors mean: as a graph has them, and as a model file wants them.
 
 use kenar::detect::{BoxCode, Head, Level, MAX_ANCHORS, MAX_LEVELS};
+use kenar::format::Placement;
 
-use crate::data::{ChannelOrder, Fit};
+use crate::data::{ChannelOrder, Fit, Letterbox};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -17,6 +18,26 @@ pub struct InputHint {
     pub order: ChannelOrder,
     /// What happens to images of another size.
     pub fit: Fit,
+}
+
+impl InputHint {
+    /// Pixels from 0 to 1 in the middle of a grey square, as YOLOv5 and YOLOv8 are fed.
+    pub const YOLO: Self = Self {
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        order: ChannelOrder::Rgb,
+        fit: Fit::Letterbox(Letterbox { level: 114, placement: Placement::Centred }),
+    };
+}
+
+/// Input pixels per cell of a map of the network, both `[N, C, H, W]`; `None` when there is no whole number of them, the
+/// same both ways.
+#[must_use]
+pub fn stride(input: &[usize], map: &[usize]) -> Option<u32> {
+    let (&[_, _, input_h, input_w], &[_, _, h, w]) = (input, map) else { return None };
+    let stride = input_h.checked_div(h)?;
+    let whole = stride > 0 && stride * h == input_h && stride * w == input_w;
+    whole.then(|| u32::try_from(stride).ok()).flatten()
 }
 
 /// Channels of a graph's output that hold one thing: those of anchor `a`, component `k` are
@@ -53,6 +74,16 @@ pub struct RawLevel {
     pub points: Option<Part>,
     /// Width and height of each anchor in input pixels; empty unless the code is [`BoxCode::Anchor`].
     pub anchors: Vec<[f32; 2]>,
+}
+
+impl RawLevel {
+    /// The level of an anchor head whose one output holds box, objectness and classes of an anchor side by side.
+    #[must_use]
+    pub fn mixed(stride: u32, output: &str, classes: usize, anchors: Vec<[f32; 2]>) -> Self {
+        let part = |first| Part { output: output.to_owned(), first, per_anchor: 5 + classes };
+        let (boxes, objectness, scores) = (part(0), Some(part(4)), part(5));
+        Self { stride, boxes, objectness, scores, points: None, anchors }
+    }
 }
 
 /// A head as an importer finds it: what the channels of the graph's outputs mean. Scores are logits.

@@ -6,6 +6,7 @@
 //! bytes into arrays; `state_dict` finds the weights in what was saved, `module` the records of a pickled module.
 
 pub mod checkpoint;
+mod described;
 pub mod module;
 mod network;
 pub mod onnx;

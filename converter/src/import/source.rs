@@ -6,7 +6,7 @@ use super::checkpoint::{self, Container};
 use super::module::{self, PickledModule};
 use super::network;
 use crate::arch::{self, ArchFile};
-use crate::detect::RawHead;
+use crate::detect::{InputHint, RawHead};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -35,6 +35,10 @@ pub struct Source {
     pub arch: Option<ArchFile>,
     /// The head of a detector.
     pub head: Option<RawHead>,
+    /// Class names, if the source has them; else empty.
+    pub labels: Vec<String>,
+    /// How the network wants its images, if that is known beside its head and architecture.
+    pub hint: Option<InputHint>,
     /// What a user should know about the import, one sentence each.
     pub notes: Vec<String>,
     /// Why the architecture did not take the outputs that were asked for; they may be layers of the graph.
@@ -81,7 +85,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Source> {
     let head = arch.raw_head(&graph).map_err(|e| e.in_file(path))?;
     notes.extend(arch.undecodable());
     let (kind, arch) = (container.name(), Some(arch));
-    Ok(Source { graph, kind, arch, head, notes, outputs_refused })
+    let (labels, hint) = (Vec::new(), None);
+    Ok(Source { graph, kind, arch, head, labels, hint, notes, outputs_refused })
 }
 
 /// A pickled module whose classes are known.
@@ -98,8 +103,8 @@ fn from_module(path: &Path, pickled: &PickledModule, options: &LoadOptions) -> R
         notes.push(format!("the averaged weights under '{}' are used", pickled.weights.wrapper));
     }
     let (graph, head) = (built.graph, built.head);
-    let kind = "pytorch-module";
-    Ok(Source { graph, kind, arch: None, head, notes, outputs_refused: None })
+    let (kind, labels, hint) = ("pytorch-module", Vec::new(), None);
+    Ok(Source { graph, kind, arch: None, head, labels, hint, notes, outputs_refused: None })
 }
 
 /// ONNX has no magic number: the name says it, or a protobuf message that starts with an IR version of one byte.

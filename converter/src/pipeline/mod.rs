@@ -55,6 +55,8 @@ pub struct Loaded {
     pub arch: Option<ArchFile>,
     /// What the outputs of a detector mean, if all of them are kept.
     pub head: Option<HeadSpec>,
+    /// Why a head that was recognised cannot give boxes, and what would help.
+    pub headless: Option<&'static str>,
     /// Class names, if the source has them; else empty.
     pub labels: Vec<String>,
     /// How this kind of detector wants its images.
@@ -97,7 +99,7 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
     let (arch, outputs) = (options.arch.clone(), options.outputs.clone());
     let (input, keep_decode) = (options.input, options.keep_decode);
     let mut source = import::load(path, &LoadOptions { arch, input, outputs, keep_decode })?;
-    let mut head = None;
+    let (mut head, mut headless) = (None, None);
     if let Some(raw) = &source.head {
         let (graph, spec) = detect::separate(&source.graph, raw).map_err(|e| e.in_file(path))?;
         let given = |name: &String| spec.outputs().any(|o| o == name);
@@ -106,8 +108,11 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
             let kept = |name: &str| {
                 options.outputs.is_empty() || options.outputs.iter().any(|o| o == name)
             };
-            if spec.is_complete() && spec.outputs().all(kept) {
-                head = Some(spec);
+            let whole = spec.outputs().all(kept);
+            match (spec.is_complete(), whole) {
+                (true, true) => head = Some(spec),
+                (false, _) => headless = Some(detect::ANCHORS_MISSING),
+                (true, false) => headless = Some("--outputs leaves out a part of its head"),
             }
         }
     }
@@ -118,7 +123,19 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         lower::resolve_outputs(&folded, &outputs)
             .map_err(|e| source.outputs_refused.unwrap_or(e).in_file(path))?;
     }
-    let (labels, hint) = source.head.map_or((Vec::new(), None), |raw| (raw.labels, raw.input));
+    let (mut labels, mut hint) = (source.labels, source.hint);
+    if let Some(raw) = source.head {
+        hint = raw.input.or(hint);
+        if !raw.labels.is_empty() {
+            labels = raw.labels;
+        }
+    }
+    if !labels.is_empty() && outputs.is_empty() && !fits(&folded, head.as_ref(), labels.len()) {
+        source
+            .notes
+            .push(format!("the file names {} classes, but no output has as many", labels.len()));
+        labels.clear();
+    }
     Ok(Loaded {
         path: path.to_owned(),
         hash: hash(path)?,
@@ -128,11 +145,18 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
         fold_report,
         arch: source.arch,
         head,
+        headless,
         labels,
         hint,
         outputs,
         notes: source.notes,
     })
+}
+
+/// Whether there is a score for each of so many classes.
+fn fits(graph: &Graph, head: Option<&HeadSpec>, classes: usize) -> bool {
+    let channels = |o: &crate::graph::Output| graph.shape(o.value).get(1) == Some(&classes);
+    head.map_or_else(|| graph.outputs.iter().any(channels), |head| head.classes == classes)
 }
 
 /// SHA-256 of a file.

@@ -4,7 +4,7 @@ use kenar::detect::BoxCode;
 
 use super::file::{BoxKind, DetectionHead};
 use crate::arch::file::{ArchFile, Head};
-use crate::detect::{Part, RawHead, RawLevel};
+use crate::detect::{self, Part, RawHead, RawLevel};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 
@@ -45,7 +45,7 @@ impl ArchFile {
             points: 0,
             levels: levels.collect::<Result<_>>()?,
             labels: head.labels.clone(),
-            input: self.input_hint()?,
+            input: self.input.hint()?,
         }))
     }
 }
@@ -68,37 +68,25 @@ impl DetectionHead {
 
     fn raw_level(&self, graph: &Graph, names: &[String], level: usize) -> Result<RawLevel> {
         let boxes = self.box_channels();
+        let stride = stride(graph, &names[0])?;
+        let anchors = self.anchors.get(level).cloned().unwrap_or_default();
         let (boxes, objectness, scores) = match names {
             [reg, cls] => (Part::whole(reg, boxes), None, Part::whole(cls, self.classes)),
             [reg, obj, cls] => {
                 (Part::whole(reg, boxes), Some(Part::whole(obj, 1)), Part::whole(cls, self.classes))
             }
-            _ => {
-                let per_anchor = boxes + 1 + self.classes;
-                let part = |first| Part { output: names[0].clone(), first, per_anchor };
-                (part(0), Some(part(boxes)), part(boxes + 1))
-            }
+            _ => return Ok(RawLevel::mixed(stride, &names[0], self.classes, anchors)),
         };
-        let stride = stride(graph, &boxes.output)?;
-        let anchors = self.anchors.get(level).cloned().unwrap_or_default();
         Ok(RawLevel { stride, boxes, objectness, scores, points: None, anchors })
     }
 }
 
 /// Input pixels per cell of an output.
 fn stride(graph: &Graph, name: &str) -> Result<u32> {
-    let map = graph.outputs.iter().find(|o| o.name == name).map(|o| graph.shape(o.value));
+    let output = graph.outputs.iter().find(|o| o.name == name);
+    let map = output.map(|o| graph.shape(o.value)).unwrap_or_default();
     let input = graph.shape(graph.input);
-    match (map, input) {
-        (Some(&[_, _, h, w]), &[_, _, ih, iw]) if ih.is_multiple_of(h) && ih / h * w == iw => {
-            Ok((ih / h) as u32)
-        }
-        _ => Err(Error::graph(
-            name,
-            format!(
-                "a map of {:?} has no whole stride in an input of {input:?}",
-                map.unwrap_or_default()
-            ),
-        )),
-    }
+    detect::stride(input, map).ok_or_else(|| {
+        Error::graph(name, format!("a map of {map:?} has no whole stride in an input of {input:?}"))
+    })
 }

@@ -5,14 +5,10 @@ use kenar::detect::BoxCode;
 
 use super::{blocks, layers, number, unknown};
 use crate::arch::builder::Builder;
-use crate::data::{ChannelOrder, Fit, Letterbox};
-use crate::detect::{InputHint, Part, RawHead, RawLevel};
+use crate::detect::{self, InputHint, Part, RawHead, RawLevel, level_name};
 use crate::error::{Error, Result};
 use crate::graph::ValueId;
 use crate::import::module::{Attribute, ModuleRecord};
-
-/// Grey beside images.
-const GREY: u8 = 114;
 
 /// Whether a layer ends the network.
 pub(super) fn is_head(layer: &ModuleRecord) -> bool {
@@ -40,12 +36,7 @@ pub(super) fn build(
         points: 0,
         levels: Vec::new(),
         labels: labels(network, classes),
-        input: Some(InputHint {
-            mean: [0.0; 3],
-            std: [1.0; 3],
-            order: ChannelOrder::Rgb,
-            fit: Fit::Letterbox(Letterbox::centred(GREY)),
-        }),
+        input: Some(InputHint::YOLO),
     };
     if layer.children.contains_key("m") {
         anchored(b, layer, path, inputs, &strides, &mut head)?;
@@ -57,22 +48,17 @@ pub(super) fn build(
 
 /// Input pixels per cell of the maps the head reads.
 fn strides(b: &Builder<'_>, path: &str, inputs: &[ValueId]) -> Result<Vec<u32>> {
-    let (ih, iw) = (b.graph.shape(b.graph.input)[2], b.graph.shape(b.graph.input)[3]);
-    let stride = |&map: &ValueId| match *b.graph.shape(map) {
-        [_, _, h, w] if h > 0 && ih % h == 0 && ih / h * w == iw => Ok((ih / h) as u32),
-        ref shape => Err(Error::source(
-            path,
-            format!(
-                "a map of {shape:?} has no whole stride in an input of {ih}x{iw}; use a multiple of 32"
-            ),
-        )),
+    let input = b.graph.shape(b.graph.input);
+    let stride = |&map: &ValueId| {
+        let shape = b.graph.shape(map);
+        detect::stride(input, shape).ok_or_else(|| {
+            let detail = format!(
+                "a map of {shape:?} has no whole stride in an input of {input:?}; use a multiple of 32"
+            );
+            Error::source(path, detail)
+        })
     };
     inputs.iter().map(stride).collect()
-}
-
-/// `p3` for stride 8.
-fn level(stride: u32) -> String {
-    format!("p{}", stride.max(1).ilog2())
 }
 
 /// Class names: a list, or a mapping from numbers.
@@ -139,19 +125,12 @@ fn anchored(
         let (module, at) = prediction(layer, path, "m", i)?;
         let value = layers::build(b, module, &at, x)?;
         expect_channels(b, &at, value, cells * per_anchor)?;
-        let output = format!("{}_pred", level(stride));
+        let output = format!("{}_pred", level_name(stride));
         b.graph.mark_output(&output, value);
-        let part = |first| Part { output: output.clone(), first, per_anchor };
         #[allow(clippy::cast_precision_loss)] // a stride
         let side = |a: usize, k: usize| anchors[[i, a, k]] * stride as f32;
-        head.levels.push(RawLevel {
-            stride,
-            boxes: part(0),
-            objectness: Some(part(4)),
-            scores: part(5),
-            points: None,
-            anchors: (0..cells).map(|a| [side(a, 0), side(a, 1)]).collect(),
-        });
+        let anchors = (0..cells).map(|a| [side(a, 0), side(a, 1)]).collect();
+        head.levels.push(RawLevel::mixed(stride, &output, head.classes, anchors));
     }
     Ok(())
 }
@@ -178,7 +157,7 @@ fn separate(
             let (module, at) = prediction(layer, path, part, i)?;
             let value = blocks::sequence(b, module, &at, x)?;
             expect_channels(b, &at, value, channels)?;
-            let output = format!("{}_{kind}", level(stride));
+            let output = format!("{}_{kind}", level_name(stride));
             b.graph.mark_output(&output, value);
             Ok::<_, Error>(Part::whole(output, channels))
         };

@@ -34,7 +34,8 @@ use work::{Job, Timing};
 
 Images are JPEG, PNG or WebP. With -o, annotated copies are written: one file, or one per image into a
 folder. --json prints COCO's results format: image_id is the file's name without suffix (a number where
-it is one) and category_id counts from 1, unless --ids names an annotation file that has them.")]
+it is one) and category_id counts from 1, unless --ids names an annotation file that has them. With
+--timing it is an object: `results` as before, `milliseconds` of every step for one image.")]
 pub struct Detect {
     /// Model file, checkpoint or ONNX file
     source: PathBuf,
@@ -65,6 +66,9 @@ pub struct Detect {
     /// COCO annotation file whose image and category numbers --json uses
     #[arg(long, value_name = "FILE.json", requires = "json")]
     ids: Option<PathBuf>,
+    /// Put the time of every step beside the results of --json
+    #[arg(long, requires = "json")]
+    timing: bool,
     #[command(flatten)]
     options: SourceArgs,
     #[command(flatten)]
@@ -195,7 +199,12 @@ impl Detect {
             return Err(error);
         }
         if self.json.json {
-            console.json(&report::coco(&images, &labels, ids))?;
+            let results = report::coco(&images, &labels, ids);
+            if self.timing {
+                console.json(&report::timed(results, &timing, images.len()))?;
+            } else {
+                console.json(&results)?;
+            }
         } else {
             console.print(&report::text(&images, &labels))?;
             console.print(&self.footer(&images, &timing, remark.as_deref()))?;
@@ -215,7 +224,7 @@ impl Detect {
             out.push_str(&format!("wrote {}\n", output.display()));
         }
         if !images.is_empty() {
-            out.push_str(&format!("  time    {} each\n", timing.describe(images.len())));
+            out.push_str(&report::times(timing, images.len()));
         }
         if let Some(remark) = remark {
             out.push_str(&format!("  note    {remark}\n"));

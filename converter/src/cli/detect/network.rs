@@ -59,7 +59,10 @@ impl Float {
     /// # Errors
     /// [`Error::Input`] with the file's name when it has none.
     pub fn new(loaded: &Loaded, preprocess: Preprocess) -> Result<Self> {
-        let spec = loaded.head.as_ref().ok_or_else(|| no_head(&loaded.path))?;
+        let spec = loaded.head.as_ref().ok_or_else(|| match loaded.headless {
+            Some(reason) => Error::Input(format!("{}: no boxes: {reason}", loaded.path.display())),
+            None => no_head(&loaded.path),
+        })?;
         let head = FloatHead::new(spec, &loaded.folded).map_err(|e| e.in_file(&loaded.path))?;
         Ok(Self { executor: Executor::new(&loaded.folded)?, head, preprocess })
     }
@@ -85,7 +88,8 @@ pub fn head(model: &Model, path: &std::path::Path) -> Result<Head> {
 
 fn no_head(path: &std::path::Path) -> Error {
     Error::Input(format!(
-        "{}: has no detection head that is known, so there are no boxes; `kenar run --raw` writes its outputs",
+        "{}: has no detection head that is known, so there are no boxes; `kenar run --raw` writes its outputs \
+         (if `kenar convert` said what its head lacked, convert it again with that)",
         path.display()
     ))
 }

@@ -3,12 +3,11 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::data::Pixels;
+use crate::data::{Pixels, jpeg};
 use crate::error::{Error, Result};
 
 /// Quality of JPEG files, 1 to 100.
@@ -20,21 +19,18 @@ const JPEG_QUALITY: u8 = 92;
 /// [`Error::File`] when the format cannot hold the image (a JPEG has at most 65,535 rows).
 pub fn encode(image: &Pixels, path: &Path) -> Result<Vec<u8>> {
     let suffix = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let refuse = |e: String| Error::source("", format!("cannot be encoded: {e}")).in_file(path);
+    if matches!(suffix.as_str(), "jpg" | "jpeg") {
+        return jpeg::encode(image, JPEG_QUALITY).map_err(refuse);
+    }
     let mut bytes = Cursor::new(Vec::new());
     let (width, height, kind) = (image.width as u32, image.height as u32, ExtendedColorType::Rgb8);
-    let written = match suffix.as_str() {
-        "jpg" | "jpeg" => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).write_image(
-            &image.data,
-            width,
-            height,
-            kind,
-        ),
-        "webp" => {
-            WebPEncoder::new_lossless(&mut bytes).write_image(&image.data, width, height, kind)
-        }
-        _ => PngEncoder::new(&mut bytes).write_image(&image.data, width, height, kind),
+    let written = if suffix == "webp" {
+        WebPEncoder::new_lossless(&mut bytes).write_image(&image.data, width, height, kind)
+    } else {
+        PngEncoder::new(&mut bytes).write_image(&image.data, width, height, kind)
     };
-    written.map_err(|e| Error::source("", format!("cannot be encoded: {e}")).in_file(path))?;
+    written.map_err(|e| refuse(e.to_string()))?;
     Ok(bytes.into_inner())
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::work::Timing;
 use crate::cli::table::{lines, table};
 use crate::error::{Error, Result};
 
@@ -107,6 +108,36 @@ pub fn coco(images: &[Image], labels: &[String], ids: &Ids) -> Value {
     images.iter().flat_map(|image| image.objects.iter().map(move |o| result(image, o))).collect()
 }
 
+/// Milliseconds of an image, rounded to microseconds.
+fn milliseconds(seconds: f64, images: usize) -> f64 {
+    (1e6 * seconds / images.max(1) as f64).round() / 1e3
+}
+
+/// Results with the time of every step beside them.
+pub fn timed(results: Value, timing: &Timing, images: usize) -> Value {
+    let mut times: serde_json::Map<String, Value> = timing
+        .steps()
+        .into_iter()
+        .map(|(name, seconds)| (name.into(), json!(milliseconds(seconds, images))))
+        .collect();
+    times.insert("elapsed".into(), json!(milliseconds(timing.elapsed, images)));
+    json!({"images": images, "results": results, "milliseconds": times})
+}
+
+/// Where the time of an image went, and what is left of it by the clock.
+pub fn times(timing: &Timing, images: usize) -> String {
+    let step = |(name, seconds): (&str, f64)| {
+        (seconds > 0.0).then(|| format!("{name} {:.2}", milliseconds(seconds, images)))
+    };
+    let steps: Vec<String> = timing.steps().into_iter().filter_map(step).collect();
+    let text = format!("  time    {} ms an image", steps.join(", "));
+    if images > 1 {
+        let elapsed = milliseconds(timing.elapsed, images);
+        return format!("{text}; {elapsed:.2} ms by the clock, side by side\n");
+    }
+    text + "\n"
+}
+
 /// A table of all boxes, as far as somebody would read it.
 pub fn text(images: &[Image], labels: &[String]) -> String {
     let right = ["score", "left", "top", "width", "height"];
@@ -191,6 +222,21 @@ mod tests {
         );
         std::fs::write(&path, "[]").unwrap();
         assert!(Ids::open(&path).err().unwrap().to_string().contains("val.json"));
+    }
+
+    #[test]
+    fn times_are_of_one_image() {
+        let timing = Timing { read: 0.004, network: 0.02, elapsed: 0.03, ..Timing::default() };
+        let text =
+            "  time    read 2.00, network 10.00 ms an image; 15.00 ms by the clock, side by side\n";
+        assert_eq!(times(&timing, 2), text);
+        assert!(times(&timing, 1).ends_with("network 20.00 ms an image\n"));
+        let document = timed(json!([]), &timing, 2);
+        assert_eq!(document["milliseconds"]["network"], 10.0);
+        assert_eq!(
+            (&document["milliseconds"]["draw"], &document["images"]),
+            (&json!(0.0), &json!(2))
+        );
     }
 
     #[test]

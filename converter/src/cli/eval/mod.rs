@@ -168,8 +168,9 @@ impl Eval {
             None => {
                 let mut report = compare(pair, &data, console)?;
                 if data.is_annotated() {
-                    let note = "the images have annotated boxes, the model no detection head: only its outputs are compared";
-                    report.notes.push(note.into());
+                    let why =
+                        loaded.headless.map(|reason| format!("; {reason}")).unwrap_or_default();
+                    report.notes.push(format!("the images have annotated boxes, the model no detection head: only its outputs are compared{why}"));
                 }
                 report
             }

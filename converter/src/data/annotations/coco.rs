@@ -22,6 +22,15 @@ struct Document {
 struct Image {
     id: i64,
     file_name: String,
+    height: Option<f64>,
+    width: Option<f64>,
+}
+
+impl Image {
+    /// Height and width, where both are stated.
+    fn size(&self) -> Option<[usize; 2]> {
+        Some([self.height? as usize, self.width? as usize])
+    }
 }
 
 #[derive(Deserialize)]
@@ -67,6 +76,8 @@ impl Flag {
 pub(in crate::data) struct Coco {
     /// In the order of the image ids.
     pub images: Vec<PathBuf>,
+    /// Height and width of each, where the file states them.
+    pub sizes: Vec<Option<[usize; 2]>>,
     /// In the same order.
     pub annotations: Annotations,
 }
@@ -90,13 +101,14 @@ impl Coco {
             .first()
             .ok_or_else(|| Error::source("images", "lists no images").in_file(path))?;
         let base = folder(path, images, &first.file_name)?;
+        let sizes = listed.iter().map(|image| image.size()).collect();
         let images = listed.into_iter().map(|image| {
             find(&base, &image.file_name).ok_or_else(|| {
                 let detail = format!("no image '{}' in {}", image.file_name, base.display());
                 Error::source(format!("image {}", image.id), detail).in_file(path)
             })
         });
-        Ok(Self { images: images.collect::<Result<_>>()?, annotations })
+        Ok(Self { images: images.collect::<Result<_>>()?, sizes, annotations })
     }
 }
 

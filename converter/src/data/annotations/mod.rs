@@ -4,7 +4,7 @@ mod coco;
 mod voc;
 
 pub(super) use coco::{Coco, category_names};
-pub(super) use voc::{beside, images_of, read as read_voc};
+pub(super) use voc::{beside, images_of, read as read_voc, size as voc_size};
 
 use crate::average_precision::Truth;
 use crate::error::{Error, Result};

@@ -87,6 +87,18 @@ pub(in crate::data) fn read(files: &[PathBuf]) -> Result<Annotations> {
     Ok(Annotations { classes, images, notes: notes.into_iter().collect(), ordered: false })
 }
 
+/// Height and width that a file states of its image.
+pub(in crate::data) fn size(path: &Path) -> Option<[usize; 2]> {
+    parse(path, |root| {
+        let size = root.children().find(|n| n.has_tag_name("size"));
+        let side = |name| text(size?, name)?.parse().ok();
+        Ok(Some([side("height"), side("width")]))
+    })
+    .ok()
+    .flatten()
+    .and_then(|[height, width]| Some([height?, width?]))
+}
+
 struct Object {
     name: String,
     rect: Rect,

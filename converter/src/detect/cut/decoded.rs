@@ -200,7 +200,8 @@ impl Others {
                         return Err(Detail::At(
                             i,
                             "gives numbers beside the boxes that are no sigmoid of raw outputs; expected scores \
-                             sigmoid(class) or sigmoid(objectness) * sigmoid(class)"
+                             sigmoid(class) or sigmoid(objectness) * sigmoid(class); masks, angles and keypoints \
+                             with a visibility are not supported"
                                 .into(),
                         ));
                     }

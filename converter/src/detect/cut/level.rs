@@ -163,15 +163,13 @@ impl<'a> View<'a> {
     pub(super) fn stride(&self, graph: &Graph) -> Result<f64> {
         let [h, w] = self.size;
         let [image_h, image_w] = self.image;
-        let stride = image_w / w;
-        if stride * w != image_w || stride * h != image_h {
-            return Err(self.refuse(
-                graph,
-                0,
-                format!("reads maps of {h}x{w} for an image of {image_h}x{image_w}; expected sizes that divide it alike"),
-            ));
-        }
-        Ok(stride as f64)
+        let stride = crate::detect::stride(graph.shape(graph.input), &[1, 1, h, w]);
+        stride.map(f64::from).ok_or_else(|| {
+            let detail = format!(
+                "reads maps of {h}x{w} for an image of {image_h}x{image_w}; expected sizes that divide it alike"
+            );
+            self.refuse(graph, 0, detail)
+        })
     }
 
     /// An error at the node that makes a table.

@@ -23,10 +23,9 @@ pub(super) fn kind(level: &Level) -> String {
 
 /// How detectors of this kind are fed, where the kind says it.
 pub(super) fn input(level: &Level) -> Option<InputHint> {
-    let centred = Fit::Letterbox(Letterbox { level: 114, placement: Placement::Centred });
     let top_left = |level| Fit::Letterbox(Letterbox { level, placement: Placement::TopLeft });
     let (mean, std, order, fit) = match kind(level).as_str() {
-        "YOLOv8" | "YOLOv5" => ([0.0; 3], [1.0; 3], ChannelOrder::Rgb, centred),
+        "YOLOv8" | "YOLOv5" => return Some(InputHint::YOLO),
         "YOLOX" => ([0.0; 3], [1.0 / 255.0; 3], ChannelOrder::Bgr, top_left(114)),
         "SCRFD" => ([0.5; 3], [128.0 / 255.0; 3], ChannelOrder::Rgb, top_left(0)),
         _ => return None,

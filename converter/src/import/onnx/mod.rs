@@ -14,7 +14,9 @@ mod context;
 mod evaluate;
 mod gates;
 mod input;
+mod literal;
 mod live;
+mod metadata;
 mod node;
 mod ops;
 mod proto;
@@ -31,6 +33,7 @@ use prost::Message;
 
 use self::context::{Binding, Context};
 use self::evaluate::Budget;
+pub use self::metadata::Metadata;
 use self::node::Node;
 use self::proto::{GraphProto, ModelProto};
 use crate::error::{Error, Result};
@@ -50,6 +53,8 @@ pub struct Imported {
     pub graph: Graph,
     /// What a user should know about the import, one sentence each.
     pub notes: Vec<String>,
+    /// What the exporter says beside the graph.
+    pub metadata: Metadata,
 }
 
 /// Reads an ONNX file; `input` = (C, H, W) fixes sizes that the file leaves open.
@@ -87,6 +92,19 @@ fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
     let model = ModelProto::decode(bytes).map_err(|e| {
         Error::source("", format!("is no ONNX model, or is truncated: {e}; expected an .onnx file"))
     })?;
+    let metadata = Metadata::of(&model);
+    let imported = network(model, &metadata, bytes.len(), size);
+    let (graph, notes) = imported.map_err(|e| metadata.explain(e))?;
+    Ok(Imported { graph, notes, metadata })
+}
+
+/// The graph of a model, and notes.
+fn network(
+    model: ModelProto,
+    metadata: &Metadata,
+    bytes: usize,
+    size: Option<[usize; 3]>,
+) -> Result<(Graph, Vec<String>)> {
     let opset = opset(&model)?;
     let functions: HashSet<_> = model.functions.into_iter().map(|f| (f.domain, f.name)).collect();
     let graph =
@@ -100,7 +118,15 @@ fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
             format!("has {} nodes, expected at most {MAX_NODES}", live.nodes.len()),
         ));
     }
-    let input = input::input(&graph, |name| live.names.contains(name), size)?;
+    let is_live = |name: &str| live.names.contains(name);
+    let mut stated = None;
+    let input = input::input(&graph, is_live, size).or_else(|e| {
+        let [h, w] = metadata.size.filter(|_| size.is_none()).ok_or(e)?;
+        stated = Some(format!(
+            "the file leaves the size of its image open; {w}x{h} is taken, which it was exported for (--input gives another)"
+        ));
+        input::input(&graph, is_live, Some([3, h, w]))
+    })?;
     if let Some(sparse) = graph.sparse_initializer.iter().filter_map(|s| s.values.as_ref()).next() {
         return Err(Error::source(&sparse.name, "is a sparse tensor; expected dense weights"));
     }
@@ -108,7 +134,7 @@ fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
     let mut context = {
         let float = Graph::new("onnx", input.name, input.shape);
         let initializers = graph.initializer.into_iter().map(|t| (t.name.clone(), t)).collect();
-        Context::new(float, initializers, live.names, Budget::new(bytes.len()))
+        Context::new(float, initializers, live.names, Budget::new(bytes))
     };
     context.file_batch = input.file_batch;
     for i in live.nodes {
@@ -141,8 +167,9 @@ fn import(bytes: &[u8], size: Option<[usize; 3]>) -> Result<Imported> {
         };
         context.graph.mark_output(output.name.clone(), value);
     }
-    let notes = notes(&context);
-    Ok(Imported { graph: gates::recognise(&context.graph)?, notes })
+    let mut notes = notes(&context);
+    notes.extend(stated);
+    Ok((gates::recognise(&context.graph)?, notes))
 }
 
 /// A result of the file; integers behind the last QuantizeLinear stand for the floats before it.
