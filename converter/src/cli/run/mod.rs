@@ -155,6 +155,7 @@ impl Run {
         let mut results = Results {
             names: graph.outputs.iter().map(|o| o.name.clone()).collect(),
             values: vec![Vec::new(); graph.outputs.len()],
+            labels: loaded.labels.clone(),
             // A batch is normalised already, so there was nothing to assume.
             remark: remark.filter(|_| data.kind() != DatasetKind::Batch),
             ..Results::default()
