@@ -12,6 +12,7 @@ mod constant;
 mod dead;
 mod duplicate;
 mod equivalent;
+mod focus;
 mod identity;
 mod pad;
 mod pool;
@@ -32,11 +33,12 @@ use crate::graph::Graph;
 type Pass = fn(&Graph, &mut Vec<String>) -> Result<Graph>;
 
 /// The passes in the order in which they run. Patterns come before the passes that would take them apart.
-const PASSES: [(&str, Pass); 11] = [
+const PASSES: [(&str, Pass); 12] = [
     ("remove identity", identity::run),
     ("fold constant", constant::run),
     ("recognise activation", activation::run),
     ("merge slice", slice::run),
+    ("merge blocks", focus::run),
     ("simplify shape", shape::run),
     ("merge padding", pad::run),
     ("simplify pooling", pool::run),

@@ -1,5 +1,6 @@
 //! Passes on hand-built graphs; `random` compares executed outputs before and after on generated ones.
 
+mod blocks;
 mod patterns;
 mod random;
 mod residual;
