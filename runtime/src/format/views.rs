@@ -43,8 +43,18 @@ pub(super) fn choose(model: &ModelWriter) -> Parents {
         let OpKind::Concat { inputs, output, .. } = &op.kind else { continue };
         let parent = output.0 as usize;
         let ids = operands(model, *inputs);
-        let mut channel = 0;
-        for (at, &id) in ids.iter().enumerate() {
+        let first_channels: Vec<u32> = ids
+            .iter()
+            .scan(0, |channel, &id| {
+                *channel += model.tensors[id as usize].channels;
+                Some(*channel - model.tensors[id as usize].channels)
+            })
+            .collect();
+        // What keeps many others out comes last.
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_by_key(|&at| rivals(model, &parents, ids, at));
+        for at in order {
+            let (id, channel) = (ids[at], first_channels[at]);
             let operand = id as usize;
             let once = ids.iter().filter(|&&other| other == id).count() == 1;
             let whole = match parents[operand] {
@@ -61,10 +71,26 @@ pub(super) fn choose(model: &ModelWriter) -> Parents {
             {
                 adopt(model, &mut parents, candidate, (parent, channel));
             }
-            channel += model.tensors[operand].channels;
         }
     }
     parents
+}
+
+/// How many of these operands cannot lie in one buffer with the operand at `at`, because an operator reads one and writes
+/// the other.
+fn rivals(model: &ModelWriter, parents: &Parents, ids: &[u32], at: usize) -> usize {
+    let buffer = |id: usize| root(parents, id).0;
+    let own = buffer(ids[at] as usize);
+    let clash = |other: usize| {
+        model.ops.iter().any(|op| {
+            let read = reads(model, op);
+            let meets = |from: usize, to: usize| {
+                read.iter().any(|&id| buffer(id) == from) && writes(op).any(|id| buffer(id) == to)
+            };
+            meets(own, other) || meets(other, own)
+        })
+    };
+    ids.iter().map(|&id| buffer(id as usize)).filter(|&other| other != own && clash(other)).count()
 }
 
 /// Whether the first of these operands are slices of `whole`, in order and all of it.
@@ -210,6 +236,20 @@ mod tests {
         let parents = net.parents(&[z]);
         assert_eq!(parents[at(b)], Some((at(y), 4)));
         assert_eq!(parents[at(c)], None);
+    }
+
+    #[test]
+    fn one_operand_is_copied_rather_than_three() {
+        // Pools of one map beside it: in the same buffer they could not read it.
+        let (mut net, x) = Net::new();
+        let y = net.table(x, 8);
+        let pools = [0; 3].map(|_| net.table(y, 8));
+        let z = net.concat(&[y, pools[0], pools[1], pools[2]]);
+        let parents = net.parents(&[z]);
+        assert_eq!(parents[at(y)], None);
+        for (i, pool) in pools.into_iter().enumerate() {
+            assert_eq!(parents[at(pool)], Some((at(z), 8 * (i as u32 + 1))));
+        }
     }
 
     #[test]
