@@ -1,21 +1,29 @@
 //! Damaged model files: an error, or a model that runs. Never a panic.
 
-use kenar::detect::{Detection, Options};
+use kenar::detect::{BoxCode, Detection, Options};
 use kenar::format::seal;
 use kenar::{Error, Model, Session};
-use kenar_tests::detectors::{CODES, random_detector};
+use kenar_tests::detectors::{CODES, random_detector, random_detector_sizes};
 use kenar_tests::models::{Size, random_model};
 use kenar_tests::random::Random;
 
-/// Parses a file and runs what loads, on an arena of exactly the size it asks for. Returns whether it loaded.
+/// Parses a file and runs what loads at every size, on an arena of exactly the size it asks for. Returns whether it
+/// loaded.
 fn try_model(file: &[u8]) -> bool {
     let Ok(model) = Model::parse(file) else { return false };
+    for size in model.sizes() {
+        run(&model.with_size(size).expect("one of its sizes"));
+    }
+    true
+}
+
+fn run(model: &Model<'_>) {
     // Damage can ask for a large arena or many operations; running those shows nothing more.
     if model.arena_bytes() > 1 << 22 || model.macs() > 1 << 24 {
-        return true;
+        return;
     }
     let mut arena = vec![0x5A; model.arena_bytes()];
-    let mut session = Session::new(&model, &mut arena).expect("the arena is large enough");
+    let mut session = Session::new(model, &mut arena).expect("the arena is large enough");
     let len = session.input().shape().iter().product();
     session.input().set_f32_nchw(&vec![0.25; len]).expect("the input has this many values");
     session.run().expect("a model that loads runs");
@@ -26,7 +34,6 @@ fn try_model(file: &[u8]) -> bool {
         assert!(found.iter().all(|one| one.corners.iter().all(|corner| corner.is_finite())));
     }
     session.output_hash().expect("it has run");
-    true
 }
 
 #[test]
@@ -46,7 +53,12 @@ fn every_truncation_is_an_error() {
 fn files(seeds: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     let detectors = CODES.iter().map(|&code| random_detector(seeds.start, code, [16, 16], 3));
     let models = seeds.clone().map(|seed| random_model(seed, Size::TINY));
-    models.chain(detectors).collect()
+    models.chain(detectors).chain([sizes(seeds.start)]).collect()
+}
+
+/// A detector of three sizes.
+fn sizes(seed: u64) -> Vec<u8> {
+    random_detector_sizes(seed, BoxCode::ExpSize, &[[16, 32], [32, 16], [48, 32]], 3)
 }
 
 #[test]
@@ -150,8 +162,72 @@ fn heads_can_be_damaged() {
     assert!(loaded > 100 && refused > 1000, "{loaded} loaded, {refused} refused");
 }
 
+/// Every size of a file computes what a file of that size alone does.
+#[test]
+fn sizes_are_models_of_their_own() {
+    let hash = |model: &Model<'_>| {
+        let mut arena = vec![0x5A; model.arena_bytes()];
+        let mut session = Session::new(model, &mut arena).unwrap();
+        session.input().set_pattern(3);
+        session.run().unwrap();
+        session.output_hash().unwrap()
+    };
+    let all = [[16, 32], [32, 16], [48, 32]];
+    for (seed, code) in (40..).zip(CODES) {
+        let file = random_detector_sizes(seed, code, &all, 7);
+        let model = Model::parse(&file).unwrap();
+        assert_eq!(model.version(), (1, 2));
+        assert!(model.sizes().eq(all));
+        for size in all {
+            let alone = random_detector_sizes(seed, code, &[size], 7);
+            let alone = Model::parse(&alone).unwrap();
+            assert_eq!(alone.version(), (1, 1));
+            let model = model.with_size(size).unwrap();
+            assert_eq!(hash(&model), hash(&alone), "{code:?} {size:?}");
+            assert_eq!(model.plan_bytes(), alone.plan_bytes());
+            assert_eq!((model.macs(), model.head()), (alone.macs(), alone.head()));
+        }
+        assert_eq!(model.with_size([64, 64]).unwrap_err(), Error::NoSuchSize);
+    }
+}
+
+/// Every word of the sizes section becomes every number that hurts, or grows and shrinks by one: an error, or a model that
+/// runs at all of its sizes.
+#[test]
+fn sizes_can_be_damaged() {
+    let file = sizes(6);
+    let field =
+        |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+    let (offset, len) = (field(112), field(116));
+    assert!(len > 0 && offset + len <= file.len());
+    let (mut loaded, mut refused) = (0, 0);
+    for at in (offset..offset + len).step_by(4) {
+        let now = field(at) as u32;
+        let near = [now.wrapping_add(1), now.wrapping_sub(1), now.wrapping_add(64), now / 2];
+        for value in [0, 1, 63, 64, 0x7FFF_FFFF, 0x8000_0000, u32::MAX].into_iter().chain(near) {
+            let mut damaged = file.clone();
+            damaged[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            seal(&mut damaged);
+            *(if try_model(&damaged) { &mut loaded } else { &mut refused }) += 1;
+        }
+    }
+    assert!(loaded > 100 && refused > 1000, "{loaded} loaded, {refused} refused");
+    // Cut short, and longer than its plans.
+    for change in [-16i64, 16] {
+        let mut damaged = file.clone();
+        let changed = (len as i64 + change) as u32;
+        damaged[116..120].copy_from_slice(&changed.to_le_bytes());
+        seal(&mut damaged);
+        assert!(Model::parse(&damaged).is_err());
+    }
+}
+
 /// One file per released version of the format, written by `examples/format_fixture.rs`, with the hash of its outputs.
-const RELEASED: [(&str, u64); 2] = [("1.0", 0x201c_b16d_87de_4d25), ("1.1", 0x923e_77da_9da6_a1bb)];
+const RELEASED: [(&str, u64); 3] = [
+    ("1.0", 0x201c_b16d_87de_4d25),
+    ("1.1", 0x923e_77da_9da6_a1bb),
+    ("1.2", 0x6a86_a51f_7fdf_592c),
+];
 
 #[test]
 fn every_released_version_loads() {

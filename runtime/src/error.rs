@@ -219,6 +219,21 @@ pub enum Error {
         level: u32,
     },
 
+    /// The section of further input sizes is cut short, has reserved words that are not zero, or holds none or too many.
+    SizesSection,
+    /// A further input size gives an operator a geometry that it cannot have, or gives it twice.
+    SizeGeometry {
+        /// Input size, counted from 0, the first one of the file.
+        size: u32,
+        /// Operator.
+        op: u32,
+    },
+    /// An input size is there twice.
+    SizeRepeated {
+        /// Input size.
+        size: u32,
+    },
+
     /// The model does not fit the format's 32-bit sizes.
     TooLarge,
     /// A memory plan was asked for lifetimes that end before they begin, or for a view that leaves its parent.
@@ -244,6 +259,8 @@ pub enum Error {
     ElementType,
     /// The model is no detector: boxes were asked of a model without a head.
     NoHead,
+    /// The model has no plan for that input size.
+    NoSuchSize,
     /// No output has that name or number.
     NoSuchOutput,
     /// A caller's buffer does not have the size of the tensor.
@@ -352,6 +369,11 @@ impl Error {
             Self::HeadLevel { level } => {
                 ("a level of the head does not fit the outputs", At("level", level))
             }
+            Self::SizesSection => ("the section of input sizes is malformed", Nowhere),
+            Self::SizeGeometry { size, op } => {
+                ("an input size gives an operator an impossible geometry", Where::SizeOp(size, op))
+            }
+            Self::SizeRepeated { size } => ("an input size is there twice", At("size", size)),
             Self::TooLarge => ("the model is too large for the format", Nowhere),
             Self::PlanRequest => ("impossible request for a memory plan", Nowhere),
             Self::ArenaTooSmall { needed } => ("the arena is too small", Size("bytes", needed)),
@@ -363,6 +385,7 @@ impl Error {
             Self::InputKind => ("the model's input is not an image of this kind", Nowhere),
             Self::ElementType => ("the tensor has another element type", Nowhere),
             Self::NoHead => ("the model has no detection head", Nowhere),
+            Self::NoSuchSize => ("the model has no plan for this input size", Nowhere),
             Self::NoSuchOutput => ("no such output", Nowhere),
             Self::BufferSize { expected } => {
                 ("the buffer has the wrong size", Size("elements", expected))
@@ -379,6 +402,7 @@ enum Where {
     At(&'static str, u32),
     OpTensor(u32, u32),
     TwoTensors(u32, u32),
+    SizeOp(u32, u32),
     Version(u16, u16),
     Size(&'static str, u32),
 }
@@ -391,6 +415,7 @@ impl core::fmt::Display for Error {
             Where::Nowhere => Ok(()),
             Where::At(kind, index) => write!(f, " ({kind} {index})"),
             Where::OpTensor(op, tensor) => write!(f, " (operator {op}, tensor {tensor})"),
+            Where::SizeOp(size, op) => write!(f, " (size {size}, operator {op})"),
             Where::TwoTensors(a, b) => write!(f, " (tensors {a} and {b})"),
             Where::Version(major, minor) => write!(f, " ({major}.{minor})"),
             Where::Size(unit, n) => write!(f, " ({n} {unit} expected)"),

@@ -20,6 +20,24 @@
 //!
 //! On bare metal, `kenar::Session::new(&model, arena)` takes a static buffer instead.
 //!
+//! # Several input sizes
+//!
+//! A file can be planned for several sizes that share all weights. A [`Model`] is a view of the file at one of them, the
+//! first one as it is parsed.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), kenar::Error> {
+//! # let file = [0];
+//! let model = kenar::Model::parse(&file)?;
+//! // One arena for whichever size comes next.
+//! let views = || model.sizes().filter_map(|size| model.with_size(size).ok());
+//! let mut arena = vec![0; views().map(|model| model.arena_bytes()).max().unwrap_or(0)];
+//! let wide = model.with_size([384, 640])?; // height, width
+//! let mut session = kenar::Session::new(&wide, &mut arena)?;
+//! assert_eq!(session.input().shape(), [1, 384, 640, 3]);
+//! # Ok(()) }
+//! ```
+//!
 //! # A neck and head of your own
 //!
 //! A backbone gives its maps, here `c3` of stride 8, in whatever form the next step takes: i8 with one scale and zero

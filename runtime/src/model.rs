@@ -3,9 +3,12 @@
 use crate::Error;
 use crate::desc::{List, Op, OpKind, Span, TensorDesc, TensorId};
 use crate::detect::Head;
-use crate::format::{self, F32s, I32s, InputContract, Layout, Provenance, Section};
+use crate::format::{self, F32s, I32s, InputContract, Layout, Provenance, Section, SizePlan};
 
 /// A verified model file. It borrows the bytes, copies nothing, and is cheap to copy itself.
+///
+/// It is a view of the file at one input size: tensors, operators, plan and outputs are those of that size.
+/// [`Model::with_size`] gives another one.
 ///
 /// Everything about the file was checked by [`Model::parse`], so the accessors do not fail.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +16,8 @@ pub struct Model<'m> {
     layout: Layout<'m>,
     strings: &'m str,
     input: InputContract,
+    /// What another input size than the first one has of its own.
+    plan: Option<SizePlan<'m>>,
 }
 
 /// An output of a model.
@@ -36,7 +41,7 @@ impl<'m> Model<'m> {
             .map_err(|_| Error::StringsNotUtf8)?;
         let record = layout.record(Section::Input, 0).ok_or(Error::InputCount)?;
         let input = format::decode_input(record).ok_or(Error::InputContract)?;
-        let model = Self { layout, strings, input };
+        let model = Self { layout, strings, input, plan: None };
         format::verify(&model)?;
         Ok(model)
     }
@@ -47,16 +52,74 @@ impl<'m> Model<'m> {
         self.layout.version
     }
 
+    /// Height and width of the input: the size that this view of the model is planned for.
+    #[must_use]
+    pub fn size(&self) -> [u32; 2] {
+        let tensor = self.tensor(self.input.tensor);
+        [tensor.height, tensor.width]
+    }
+
+    /// Height and width of every input that the file is planned for. [`Model::parse`] gives the first.
+    pub fn sizes(&self) -> impl ExactSizeIterator<Item = [u32; 2]> + '_ {
+        (0..self.size_count()).map(|index| self.at(index).map_or([0; 2], |model| model.size()))
+    }
+
+    /// The model at another of its [`Model::sizes`]: the same weights, with shapes, plan and arena of that size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchSize`] if the file is not planned for it.
+    pub fn with_size(&self, size: [u32; 2]) -> Result<Self, Error> {
+        let mut all = (0..self.size_count()).filter_map(|index| self.at(index));
+        all.find(|model| model.size() == size).ok_or(Error::NoSuchSize)
+    }
+
+    /// Number of sizes.
+    pub(crate) fn size_count(&self) -> usize {
+        1 + self.plans().count()
+    }
+
+    /// The model at size `index`, `None` behind the last.
+    pub(crate) fn at(&self, index: usize) -> Option<Self> {
+        let plan = match index.checked_sub(1) {
+            None => None,
+            Some(further) => Some(self.plans().nth(further)?.0),
+        };
+        Some(Self { plan, ..*self })
+    }
+
+    /// The plans of further sizes, each with the bytes behind it, up to the first that is malformed.
+    fn plans(&self) -> impl Iterator<Item = (SizePlan<'m>, &'m [u8])> + use<'m> {
+        let (section, tensors) = (self.layout.section(Section::Sizes), self.tensor_count());
+        core::iter::successors(SizePlan::split(section, tensors), move |(_, rest)| {
+            SizePlan::split(rest, tensors)
+        })
+    }
+
+    /// Whether the sizes section holds plans and nothing else.
+    pub(crate) fn sizes_are_whole(&self) -> bool {
+        self.plans().last().is_some_and(|(_, rest)| rest.is_empty())
+    }
+
+    /// The first operator that this size gives a geometry it cannot have.
+    pub(crate) fn bad_geometry(&self) -> Option<u32> {
+        let record = |index| format::decode_op(self.layout.record(Section::Ops, index)?);
+        self.plan?.bad_geometry(record)
+    }
+
     /// Bytes that a session's arena needs, wherever the buffer begins: the plan and room to align it.
     #[must_use]
     pub const fn arena_bytes(&self) -> usize {
-        self.layout.arena_bytes as usize + crate::arena::ALIGNMENT
+        self.plan_bytes() + crate::arena::ALIGNMENT
     }
 
     /// Bytes of the memory plan.
     #[must_use]
     pub const fn plan_bytes(&self) -> usize {
-        self.layout.arena_bytes as usize
+        match &self.plan {
+            Some(plan) => plan.arena_bytes as usize,
+            None => self.layout.arena_bytes as usize,
+        }
     }
 
     /// Number of operators.
@@ -238,11 +301,20 @@ impl<'m> Model<'m> {
     }
 
     pub(crate) fn try_op(&self, index: usize) -> Option<Op> {
-        format::decode_op(self.layout.record(Section::Ops, index)?)
+        let op = format::decode_op(self.layout.record(Section::Ops, index)?)?;
+        match &self.plan {
+            Some(plan) => plan.op(index, op),
+            None => Some(op),
+        }
     }
 
     pub(crate) fn try_tensor(&self, id: TensorId) -> Option<TensorDesc> {
-        format::decode_tensor(self.layout.record(Section::Tensors, id.0 as usize)?)
+        let index = id.0 as usize;
+        let tensor = format::decode_tensor(self.layout.record(Section::Tensors, index)?)?;
+        match &self.plan {
+            Some(plan) => plan.tensor(index, tensor),
+            None => Some(tensor),
+        }
     }
 
     pub(crate) fn try_list(&self, list: List) -> Option<&'m [u8]> {

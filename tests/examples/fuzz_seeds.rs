@@ -3,7 +3,8 @@
 //! `cargo run -p kenar-tests --example fuzz_seeds`; to be run again when the model format changes.
 
 use kenar::Model;
-use kenar_tests::detectors::{CODES, random_detector};
+use kenar::detect::BoxCode;
+use kenar_tests::detectors::{CODES, random_detector, random_detector_sizes};
 use kenar_tests::models::{Size, random_model};
 use std::mem::discriminant;
 
@@ -26,6 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for code in CODES {
         let file = random_detector(1, code, [16, 32], 2);
         std::fs::write(format!("{folder}/detector_{}", code.name()), &file)?;
+        written += 1;
+    }
+    for (seed, code) in (1..).zip([BoxCode::Distance, BoxCode::ExpSize]) {
+        let file = random_detector_sizes(seed, code, &[[16, 32], [32, 16]], 2);
+        std::fs::write(format!("{folder}/sizes_{}", code.name()), &file)?;
         written += 1;
     }
     println!("{written} files in {folder}");

@@ -1,7 +1,9 @@
 //! Small random detectors as model files: two levels, every box code.
 
 use kenar::Error;
-use kenar::desc::{Conv2d, DType, Epilogue, Op, OpKind, Store, TensorId, Window};
+use kenar::desc::{
+    Conv2d, Copy, DType, Epilogue, Op, OpKind, Pool, PoolKind, Store, TensorId, Window,
+};
 use kenar::detect::{BoxCode, Head, Level, MAX_ANCHORS, MAX_LEVELS};
 use kenar::format::write::{InputSpec, ModelWriter};
 use kenar::format::{ChannelOrder, Placement};
@@ -25,8 +27,54 @@ pub const CODES: [BoxCode; 5] = [
 ///
 /// If it does not load: that is a mistake in the writer, the planner or here.
 pub fn random_detector(seed: u64, code: BoxCode, size: [u32; 2], width: u32) -> Vec<u8> {
+    let build = || {
+        let mut writer = detector(seed, code, size, width, false)?;
+        writer.plan_memory()?;
+        writer.finish()
+    };
+    build().unwrap_or_else(|error: Error| panic!("{code:?}: {error}"))
+}
+
+/// [`random_detector`] planned for several sizes, with a pooling and a crop whose geometry depends on the size.
+///
+/// # Panics
+///
+/// As [`random_detector`].
+pub fn random_detector_sizes(seed: u64, code: BoxCode, sizes: &[[u32; 2]], width: u32) -> Vec<u8> {
+    let build = || {
+        let mut writer = detector(seed, code, sizes[0], width, true)?;
+        for &size in &sizes[1..] {
+            let mut other = detector(seed, code, size, width, true)?;
+            let count = other.plan_memory()?.offsets.len() as u32;
+            let shapes: Vec<[u32; 2]> = (0..count)
+                .map(|id| other.tensor(TensorId(id)))
+                .map(|tensor| [tensor.height, tensor.width])
+                .collect();
+            let ops = other.ops().iter().enumerate();
+            let geometries: Vec<_> =
+                ops.filter_map(|(at, op)| Some((at, op.kind.geometry()?))).collect();
+            writer.add_size(&shapes, &geometries)?;
+        }
+        writer.plan_memory()?;
+        writer.finish()
+    };
+    build().unwrap_or_else(|error: Error| panic!("{code:?}: {error}"))
+}
+
+fn detector(
+    seed: u64,
+    code: BoxCode,
+    size: [u32; 2],
+    width: u32,
+    pooled: bool,
+) -> Result<ModelWriter, Error> {
     let mut builder = Builder { random: Random::new(seed), writer: ModelWriter::new() };
-    builder.build(code, size, width).unwrap_or_else(|error| panic!("{code:?}: {error}"))
+    let map = builder.build(code, size, width)?;
+    if pooled {
+        builder.pool(map)?;
+        builder.crop(map)?;
+    }
+    Ok(builder.writer)
 }
 
 struct Builder {
@@ -40,7 +88,7 @@ impl Builder {
         code: BoxCode,
         [height, width]: [u32; 2],
         channels: u32,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<TensorId, Error> {
         let (anchors, classes, objectness, points) = match code {
             BoxCode::Dfl { .. } => (1, 5, false, 0),
             BoxCode::Distance => (2, 1, false, 3),
@@ -58,7 +106,8 @@ impl Builder {
             std: [1.0; 3],
         };
         self.writer.set_input("image", input, spec)?;
-        let mut map = self.conv("stem", input, channels, 3, 4, (0.02, 0))?;
+        let stem = self.conv("stem", input, channels, 3, 4, (0.02, 0))?;
+        let mut map = stem;
         let mut levels = [Level::EMPTY; MAX_LEVELS];
         let mut outputs = 0;
         for (index, level) in levels.iter_mut().take(2).enumerate() {
@@ -95,8 +144,43 @@ impl Builder {
             levels,
             level_count: 2,
         });
-        self.writer.plan_memory()?;
-        core::mem::take(&mut self.writer).finish()
+        Ok(stem)
+    }
+
+    /// The average of a whole map.
+    fn pool(&mut self, input: TensorId) -> Result<(), Error> {
+        let from = *self.writer.tensor(input);
+        let output =
+            self.writer.add_activation("pooled", [1, 1, from.channels], DType::I8, 0.01, 3)?;
+        let pool = Pool {
+            kind: PoolKind::Average,
+            input,
+            window: Window {
+                size: [from.height, from.width],
+                stride: [1, 1],
+                padding: [0; 4],
+                dilation: [1, 1],
+            },
+            multiplier: from.scale / 0.01,
+            count_padding: false,
+            store: Store { output, zero_point: 3, clamp_min: -128, clamp_max: 127, table: None },
+        };
+        self.output("pooled", OpKind::Pool(pool), output)
+    }
+
+    /// A map moved up by an eighth of its height and to the right by an eighth of its width.
+    fn crop(&mut self, input: TensorId) -> Result<(), Error> {
+        let from = *self.writer.tensor(input);
+        let output = self.writer.add_tensor(from);
+        let start = [(from.height / 8) as i32, -((from.width / 8) as i32), 0];
+        let copy = Copy { input, output, start, step: [1, 1] };
+        self.output("crop", OpKind::Copy(copy), output)
+    }
+
+    fn output(&mut self, name: &str, kind: OpKind, output: TensorId) -> Result<(), Error> {
+        let text = self.writer.add_string(name)?;
+        self.writer.add_op(Op { name: text, kind });
+        self.writer.add_output(name, output)
     }
 
     /// A convolution whose results spread over the whole range.

@@ -1,8 +1,9 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, builder::PossibleValuesParser};
+use kenar::Model;
 
 use super::isa;
 use crate::data::{Fit, Letterbox, Preset};
@@ -33,6 +34,46 @@ impl SourceArgs {
             ("--outputs", !self.outputs.is_empty()),
         ];
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
+}
+
+/// The input size of a model file that is planned for several.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SizeArgs {
+    /// Input size to run at, height first, of those that the model is planned for [default: the first]
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    pub size: Option<[u32; 2]>,
+}
+
+impl SizeArgs {
+    /// The model at the size that was asked for, else as it is.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the sizes there are.
+    pub fn choose<'m>(&self, model: Model<'m>, path: &Path) -> Result<Model<'m>> {
+        let Some([h, w]) = self.size else { return Ok(model) };
+        model.with_size([h, w]).map_err(|_| {
+            let sizes: Vec<String> = model.sizes().map(|[h, w]| format!("{h}x{w}")).collect();
+            Error::Input(format!(
+                "--size {h}x{w}: {} is planned for {}; `kenar convert --input` plans several sizes, height first",
+                path.display(),
+                sizes.join(", ")
+            ))
+        })
+    }
+
+    /// Refuses the option for a float network.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it was given.
+    pub fn refuse(&self, path: &Path) -> Result<()> {
+        match self.size {
+            None => Ok(()),
+            Some(_) => Err(Error::Input(format!(
+                "--size: {} is a float network, whose size --input gives",
+                path.display()
+            ))),
+        }
     }
 }
 
@@ -139,6 +180,14 @@ pub fn parse_shape(text: &str) -> Result<[usize; 3], String> {
     Ok(shape)
 }
 
+/// `320x640`, height first.
+pub fn parse_size(text: &str) -> Result<[u32; 2], String> {
+    match parse_shape(text)? {
+        [3, h, w] if text.split(['x', 'X', '×']).count() == 2 => Ok([h as u32, w as u32]),
+        _ => Err(format!("'{text}': expected HxW, such as 320x640")),
+    }
+}
+
 /// `0.485,0.456,0.406`.
 fn parse_triple(text: &str) -> Result<[f32; 3], String> {
     let expected = || format!("'{text}': expected three numbers, such as 0.485,0.456,0.406");
@@ -164,6 +213,12 @@ mod tests {
         for bad in ["1,2", "1,2,3,4", "1,2,x", "1,2,nan", ""] {
             assert!(parse_triple(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_have_no_channels() {
+        assert_eq!(parse_size("320x640"), Ok([320, 640]));
+        assert!(parse_size("3x320x640").is_err() && parse_size("320").is_err());
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use serde_json::{Value, json};
 
-use super::args::{JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
+use super::args::{JsonArgs, LabelArgs, PreprocessArgs};
 use super::console::Console;
 use super::file::Output;
+use super::inspect::sizes;
 use super::table::{bytes, grouped, number, si};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ pub const NOISE: &str = "noise";
 #[command(after_help = "Examples:
   kenar convert wrn40_2.pt --calib calib.bin -o wrn40_2.kenar
   kenar convert resnet50.pth --calib val/ --preset imagenet --input 3x224x224 -o resnet50.kenar
+  kenar convert detector.pt --calib images/ --input 640x640 --input 384x640 -o detector.kenar
   kenar convert backbone.onnx --calib images/ --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 \\
     --outputs c3,c4,c5 -o backbone.kenar")]
 pub struct Convert {
@@ -32,7 +34,7 @@ pub struct Convert {
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
-    options: SourceArgs,
+    options: ConvertSource,
     #[command(flatten)]
     calibration: CalibrationArgs,
     #[command(flatten)]
@@ -41,6 +43,33 @@ pub struct Convert {
     labels: LabelArgs,
     #[command(flatten)]
     json: JsonArgs,
+}
+
+/// [`SourceArgs`](super::args::SourceArgs) with several sizes.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Source")]
+struct ConvertSource {
+    /// Architecture of a checkpoint: a family's name, or a file as `kenar inspect --arch` prints it
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    arch: Option<String>,
+    /// Input size, height first: 640x640 (3x640x640 with the channels in front); fixes sizes that the source leaves
+    /// open. Given again, each size is planned in the same file, whose weights are stored once; the first is the default
+    #[arg(long, value_name = "HxW", value_parser = super::args::parse_shape)]
+    input: Vec<[usize; 3]>,
+    /// Results to keep, by output or layer name, in this order [default: those of the source]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    outputs: Vec<String>,
+}
+
+impl From<&ConvertSource> for SourceOptions {
+    fn from(args: &ConvertSource) -> Self {
+        let (arch, outputs) = (args.arch.clone(), args.outputs.clone());
+        let (input, further) = match args.input.split_first() {
+            Some((first, further)) => (Some(*first), further.to_vec()),
+            None => (None, Vec::new()),
+        };
+        Self { arch, input, further, outputs, keep_decode: false }
+    }
 }
 
 /// Images to measure ranges on.
@@ -124,7 +153,7 @@ impl Convert {
             ConvertOptions { preprocess, method, labels, stream: self.calibration.residual.into() };
 
         console.remark(&format!("calibrating on {}", data.describe()));
-        let bar = console.progress("calibrating", data.len());
+        let bar = console.progress("calibrating", data.len() * (1 + loaded.further.len()));
         let mut converted =
             pipeline::convert(&loaded, &data, &options, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
@@ -188,6 +217,7 @@ impl Report<'_> {
             "arena_bytes": self.converted.arena_bytes,
             "weight_bytes": self.converted.weight_bytes,
             "file_bytes": self.converted.file.len(),
+            "sizes": kenar::Model::parse(&self.converted.file).map(|model| sizes::document(&model)).ok(),
             "calibration": {
                 "data": self.data.path().display().to_string(),
                 "images": self.data.len(),
@@ -225,6 +255,10 @@ impl Report<'_> {
         );
         line("constants", bytes(self.converted.weight_bytes as u64));
         line("arena", bytes(self.converted.arena_bytes as u64));
+        let model = kenar::Model::parse(&self.converted.file);
+        for (i, needs) in model.iter().flat_map(sizes::lines).enumerate() {
+            line(if i == 0 { "sizes" } else { "" }, needs);
+        }
         for note in &self.converted.notes {
             line("note", note.clone());
         }

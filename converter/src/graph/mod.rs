@@ -8,6 +8,7 @@
 
 mod infer;
 mod op;
+mod resized;
 mod rewrite;
 mod summary;
 

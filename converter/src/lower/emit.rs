@@ -75,6 +75,14 @@ impl<'a> Emitter<'a> {
         Ok(id)
     }
 
+    /// The value of every tensor, in the tensors' order.
+    pub fn values(&self) -> Vec<ValueId> {
+        let mut values: Vec<(TensorId, ValueId)> =
+            self.tensors.iter().map(|(&(value, _), &id)| (id, value)).collect();
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value).collect()
+    }
+
     /// Whether the input tensor has a mask.
     fn masks(&self) -> bool {
         self.pixels.is_some_and(|p| p.normalisation.is_some())

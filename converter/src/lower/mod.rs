@@ -20,6 +20,7 @@ mod ranges;
 mod report;
 mod residual;
 mod shape;
+mod sizes;
 mod step;
 mod table;
 #[cfg(test)]
@@ -91,13 +92,33 @@ pub fn lower(
     preprocess: Option<&Preprocess>,
     options: &LowerOptions,
 ) -> Result<(Vec<u8>, LowerReport)> {
+    lower_sizes(graph, &[], calibration, preprocess, options)
+}
+
+/// [`lower`] for a network at several input sizes, planned in one file: `further` are the same network at other sizes,
+/// `preprocess` is that of the first. Everything is quantised once, by a calibration over all sizes (or any of them).
+///
+/// # Errors
+/// As [`lower`], and [`Error::Graph`] with the name of a node that is another one at another size.
+pub fn lower_sizes(
+    graph: &Graph,
+    further: &[Graph],
+    calibration: &Calibration,
+    preprocess: Option<&Preprocess>,
+    options: &LowerOptions,
+) -> Result<(Vec<u8>, LowerReport)> {
+    further.iter().try_for_each(|other| graph.check_resized(other))?;
     if !calibration.fits(graph) {
         return Err(Error::Input("the calibration was made on another graph".into()));
     }
     let outputs = contract::resolve(graph, &options.outputs)?;
     let network = prepare::prepare(graph, &outputs)?;
     let steps = pattern::match_steps(&network);
-    let mut steps = residual::assign(&network, steps, options.stream);
+    let further = further
+        .iter()
+        .map(|other| prepare::prepare(other, &contract::resolve(other, &options.outputs)?))
+        .collect::<Result<Vec<_>>>()?;
+    let mut steps = residual::assign(&network, &further, steps, options.stream);
     let balanced = balance::assign(&network, &mut steps, calibration);
     let spec = input_spec(graph, preprocess)?;
     let pixels = pixels::keep(&network, &mut steps, calibration, &spec);
@@ -116,6 +137,9 @@ pub fn lower(
     for (name, value) in &network.outputs {
         let tensor = emitter.output_tensor(*value)?;
         emitter.writer.add_output(name, tensor)?;
+    }
+    for other in &further {
+        sizes::add(&mut emitter, &steps, other)?;
     }
     let mut writer = emitter.writer;
     writer.set_input(&graph.value(graph.input).name, input, spec)?;

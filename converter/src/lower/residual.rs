@@ -33,8 +33,18 @@ struct Need {
     i16: bool,
 }
 
-/// Settles the element type of every read and write, and adds the steps that convert.
-pub(crate) fn assign(network: &Network<'_>, steps: Vec<Step>, stream: Stream) -> Vec<Step> {
+/// Settles the element type of every read and write, and adds the steps that convert. `further` is the network at other
+/// input sizes: the types are those of all of them.
+pub(crate) fn assign(
+    network: &Network<'_>,
+    further: &[Network<'_>],
+    steps: Vec<Step>,
+    stream: Stream,
+) -> Vec<Step> {
+    let elements = |v: ValueId| {
+        let all = further.iter().chain([network]).map(|n| n.map(v).iter().product::<usize>());
+        all.max().unwrap_or(0)
+    };
     let mut steps = steps;
     let mut needs = vec![Need::default(); network.graph.values().len()];
     let wide = can_be_wide(network, &steps);
@@ -48,7 +58,7 @@ pub(crate) fn assign(network: &Network<'_>, steps: Vec<Step>, stream: Stream) ->
     for step in steps.iter_mut().rev() {
         let adds_wide = match stream {
             Stream::Auto => {
-                let small = network.map(step.raw).iter().product::<usize>() <= SMALL;
+                let small = elements(step.raw) <= SMALL;
                 step.sums_raw() || (small && step.residual.is_some())
             }
             Stream::On => step.residual.is_some(),

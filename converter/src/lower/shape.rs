@@ -54,6 +54,13 @@ pub(crate) struct Copy {
     pub step: [usize; 2],
 }
 
+impl Copy {
+    /// The record of the runtime.
+    pub fn geometry(&self) -> kenar::desc::Geometry {
+        kenar::desc::Geometry::Crop { start: self.start, step: self.step.map(|s| s as u32) }
+    }
+}
+
 /// Index of an axis of `[N, C, H, W]` in row, column, channel order.
 fn axis_index(axis: usize) -> Option<usize> {
     [None, Some(2), Some(0), Some(1)].get(axis).copied().flatten()

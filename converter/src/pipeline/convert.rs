@@ -5,6 +5,7 @@ use kenar::Model;
 use super::Loaded;
 use crate::data::{Dataset, Preprocess, Preset};
 use crate::error::Result;
+use crate::graph::Graph;
 use crate::integer::Origin;
 use crate::lower::{self, LowerOptions, LowerReport, Provenance, Stream};
 use crate::quantize::{self, Method};
@@ -29,7 +30,7 @@ pub struct Converted {
     pub file: Vec<u8>,
     /// What lowering did.
     pub report: LowerReport,
-    /// Bytes that a session needs.
+    /// Bytes that a session needs at the first input size.
     pub arena_bytes: usize,
     /// Bytes of constants.
     pub weight_bytes: usize,
@@ -37,7 +38,7 @@ pub struct Converted {
     pub notes: Vec<String>,
 }
 
-/// Calibrates and lowers. `progress` hears the number of calibration images done.
+/// Calibrates and lowers. `progress` hears the number of calibration images done, at every input size.
 ///
 /// # Errors
 /// The first unreadable image, a layer without integer form, and what the runtime's loader refuses.
@@ -47,13 +48,18 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Converted> {
-    let images = data.samples(&options.preprocess).map(|sample| Ok(sample?.tensor));
-    let calibration = quantize::calibrate(
-        &loaded.folded,
-        images,
-        &quantize::Options { method: options.method },
-        progress,
-    )?;
+    let graphs = || [&loaded.folded].into_iter().chain(&loaded.further);
+    let at_size = |graph: &Graph| {
+        let shape = graph.shape(graph.input);
+        let size = [2, 3].map(|axis| shape.get(axis).copied().unwrap_or(1));
+        Preprocess { size, ..options.preprocess.clone() }
+    };
+    let preprocess: Vec<Preprocess> = graphs().map(at_size).collect();
+    let sizes = graphs().zip(&preprocess).map(|(graph, preprocess)| {
+        (graph, data.samples(preprocess).map(|sample| Ok(sample?.tensor)))
+    });
+    let calibration =
+        quantize::calibrate_sizes(sizes, &quantize::Options { method: options.method }, progress)?;
     let file_name = loaded.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lower_options = LowerOptions {
         outputs: loaded.outputs.clone(),
@@ -67,9 +73,14 @@ pub fn convert(
         },
         ..LowerOptions::default()
     };
-    let (file, report) =
-        lower::lower(&loaded.folded, &calibration, Some(&options.preprocess), &lower_options)
-            .map_err(|e| e.in_file(&loaded.path))?;
+    let (file, report) = lower::lower_sizes(
+        &loaded.folded,
+        &loaded.further,
+        &calibration,
+        Some(&options.preprocess),
+        &lower_options,
+    )
+    .map_err(|e| e.in_file(&loaded.path))?;
     let model = Model::parse(&file)?;
     let mut notes = loaded.notes.clone();
     notes.extend(report.notes.iter().cloned());

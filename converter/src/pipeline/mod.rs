@@ -30,6 +30,8 @@ pub struct SourceOptions {
     pub arch: Option<String>,
     /// Input size, channels first.
     pub input: Option<[usize; 3]>,
+    /// Further input sizes of the same network, planned in the same model file.
+    pub further: Vec<[usize; 3]>,
     /// Results to keep, by output, stage or layer name; empty: those of the source.
     pub outputs: Vec<String>,
     /// Leaves the decode of a detector in an ONNX file's graph, so that its results are those of the file.
@@ -49,6 +51,8 @@ pub struct Loaded {
     pub graph: Graph,
     /// The same network, folded: what runs, is calibrated and lowered.
     pub folded: Graph,
+    /// The folded network at further input sizes.
+    pub further: Vec<Graph>,
     /// What folding did.
     pub fold_report: fold::Report,
     /// The architecture of a checkpoint.
@@ -96,8 +100,31 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
     if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len() == 0 {
         return Err(Error::source("", "is empty").in_file(path));
     }
+    let mut loaded = read(path, options, options.input)?;
+    let given: Vec<[usize; 3]> = options.input.iter().chain(&options.further).copied().collect();
+    for (i, [c, h, w]) in given.iter().enumerate() {
+        if given[..i].contains(&[*c, *h, *w]) {
+            return Err(Error::Input(format!("{h}x{w} is given twice as an input size")));
+        }
+    }
+    for &input in &options.further {
+        let other = read(path, options, Some(input))?;
+        let [_, h, w] = input;
+        loaded.folded.check_resized(&other.folded).map_err(|e| e.in_file(path))?;
+        if loaded.head != other.head {
+            let detail = format!("its detection head is another one at {h}x{w}");
+            return Err(Error::source("", detail).in_file(path));
+        }
+        loaded.further.push(other.folded);
+    }
+    loaded.hash = hash(path)?;
+    Ok(loaded)
+}
+
+/// Reads and folds a source at one input size; leaves its hash out.
+fn read(path: &Path, options: &SourceOptions, input: Option<[usize; 3]>) -> Result<Loaded> {
     let (arch, outputs) = (options.arch.clone(), options.outputs.clone());
-    let (input, keep_decode) = (options.input, options.keep_decode);
+    let keep_decode = options.keep_decode;
     let mut source = import::load(path, &LoadOptions { arch, input, outputs, keep_decode })?;
     let (mut head, mut headless) = (None, None);
     if let Some(raw) = &source.head {
@@ -138,10 +165,11 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<Loaded> {
     }
     Ok(Loaded {
         path: path.to_owned(),
-        hash: hash(path)?,
+        hash: String::new(),
         kind: source.kind,
         graph: source.graph,
         folded,
+        further: Vec::new(),
         fold_report,
         arch: source.arch,
         head,

@@ -60,44 +60,33 @@ pub fn calibrate(
     graph: &Graph,
     images: impl Iterator<Item = Result<ArrayD<f32>>>,
     options: &Options,
+    progress: impl FnMut(usize),
+) -> Result<Calibration> {
+    calibrate_sizes([(graph, images)], options, progress)
+}
+
+/// The same over one network at several input sizes: each graph has its own images, and all statistics are summed.
+///
+/// # Errors
+/// As [`calibrate`]; [`Error::Input`] when the graphs are not one network or there is none.
+pub fn calibrate_sizes<'g, I: Iterator<Item = Result<ArrayD<f32>>>>(
+    sizes: impl IntoIterator<Item = (&'g Graph, I)>,
+    options: &Options,
     mut progress: impl FnMut(usize),
 ) -> Result<Calibration> {
-    let executor = Executor::new(graph)?;
-    let layers = layers(graph);
-    let mut patches: Vec<Patches> = layers.iter().map(|l| Patches::new(&l.geometry)).collect();
-    let channels: HashMap<ValueId, Channels> = layers
-        .iter()
-        .map(|l| (l.input, Channels::new(graph.shape(l.input).get(1).copied().unwrap_or(1))))
-        .collect();
-    let mut histograms = vec![Histogram::default(); graph.values().len()];
-    let mut count = 0;
-    let mut images = images.peekable();
-    while images.peek().is_some() {
-        let batch =
-            images.by_ref().take(rayon::current_num_threads()).collect::<Result<Vec<_>>>()?;
-        let observed = batch
-            .par_iter()
-            .enumerate()
-            .map(|(i, image)| observe(&executor, &layers, &channels, count + i, image))
-            .collect::<Result<Vec<_>>>()?;
-        histograms.par_iter_mut().enumerate().for_each(|(i, sum)| {
-            observed.iter().for_each(|one| sum.merge(&one.histograms[i]));
-        });
-        // Sums of floats depend on their order: image by image.
-        patches.par_iter_mut().enumerate().for_each(|(i, sum)| {
-            observed.iter().for_each(|one| sum.add(&one.patches[i].view()));
-        });
-        count += batch.len();
-        progress(count);
+    let mut sums: Option<(Calibration, &Graph)> = None;
+    for (graph, images) in sizes {
+        let (sums, first) =
+            sums.get_or_insert_with(|| (Calibration::empty(graph, options.method), graph));
+        if !sums.fits(graph) {
+            return Err(Error::Input("the sizes are not those of one network".into()));
+        }
+        sums.add(graph, images, &mut progress)?;
+        sums.check(first)?;
     }
-    if count == 0 {
-        return Err(Error::Input("calibration needs at least one image, got none".into()));
-    }
-    let patches = layers.iter().map(|l| l.output).zip(patches).collect();
-    let calibration =
-        Calibration { method: options.method, images: count, histograms, patches, channels };
-    calibration.check(graph)?;
-    Ok(calibration)
+    let images = |sums: &Calibration| sums.images > 0;
+    let sums = sums.map(|(sums, _)| sums).filter(images);
+    sums.ok_or_else(|| Error::Input("calibration needs at least one image, got none".into()))
 }
 
 fn layers(graph: &Graph) -> Vec<Layer> {
@@ -132,6 +121,57 @@ fn observe(
 }
 
 impl Calibration {
+    /// Nothing seen yet.
+    fn empty(graph: &Graph, method: Method) -> Self {
+        let layers = layers(graph);
+        let channels =
+            |l: &Layer| (l.input, Channels::new(graph.shape(l.input).get(1).copied().unwrap_or(1)));
+        Self {
+            method,
+            images: 0,
+            histograms: vec![Histogram::default(); graph.values().len()],
+            patches: layers.iter().map(|l| (l.output, Patches::new(&l.geometry))).collect(),
+            channels: layers.iter().map(channels).collect(),
+        }
+    }
+
+    /// Adds what images show.
+    fn add(
+        &mut self,
+        graph: &Graph,
+        images: impl Iterator<Item = Result<ArrayD<f32>>>,
+        progress: &mut impl FnMut(usize),
+    ) -> Result<()> {
+        let executor = Executor::new(graph)?;
+        let layers = layers(graph);
+        let mut patches: Vec<(usize, &mut Patches)> = {
+            let at: HashMap<ValueId, usize> =
+                layers.iter().enumerate().map(|(i, l)| (l.output, i)).collect();
+            self.patches.iter_mut().filter_map(|(v, p)| Some((*at.get(v)?, p))).collect()
+        };
+        let mut images = images.peekable();
+        while images.peek().is_some() {
+            let batch =
+                images.by_ref().take(rayon::current_num_threads()).collect::<Result<Vec<_>>>()?;
+            let (count, channels) = (self.images, &self.channels);
+            let observed = batch
+                .par_iter()
+                .enumerate()
+                .map(|(i, image)| observe(&executor, &layers, channels, count + i, image))
+                .collect::<Result<Vec<_>>>()?;
+            self.histograms.par_iter_mut().enumerate().for_each(|(i, sum)| {
+                observed.iter().for_each(|one| sum.merge(&one.histograms[i]));
+            });
+            // Sums of floats depend on their order: image by image.
+            patches.par_iter_mut().for_each(|(i, sum)| {
+                observed.iter().for_each(|one| sum.add(&one.patches[*i].view()));
+            });
+            self.images += batch.len();
+            progress(self.images);
+        }
+        Ok(())
+    }
+
     /// The distribution of a value's elements.
     #[must_use]
     pub fn histogram(&self, value: ValueId) -> &Histogram {
@@ -215,6 +255,31 @@ mod tests {
             assert_eq!(one.range(ValueId(v)), five.range(ValueId(v)));
         }
         assert_eq!(one.range(g.outputs[0].value).lo, 0.0);
+    }
+
+    #[test]
+    fn sizes_are_summed() {
+        let mut large = Graph::new("test", "image", vec![1, 2, 4, 6]);
+        let small = graph(-0.3);
+        for node in small.nodes() {
+            large.push(node.name.clone(), node.op.clone(), &node.inputs).unwrap();
+        }
+        let images = |g: &Graph, count: usize| -> Vec<Result<ArrayD<f32>>> {
+            let shape = IxDyn(g.shape(g.input));
+            (0..count).map(|s| Ok(ArrayD::from_elem(shape.clone(), s as f32 - 2.5))).collect()
+        };
+        let run = |sizes: &[(&Graph, usize)]| {
+            let sizes = sizes.iter().map(|&(g, count)| (g, images(g, count).into_iter()));
+            calibrate_sizes(sizes.collect::<Vec<_>>(), &Options::default(), |_| {})
+        };
+        let both = run(&[(&small, 3), (&large, 6)]).unwrap();
+        assert_eq!(both.images, 9);
+        // The larger size saw the larger values.
+        assert_eq!(both.histogram(small.input).max(), 2.5);
+        assert_eq!(run(&[(&small, 3)]).unwrap().histogram(small.input).max(), -0.5);
+        let other = Graph::new("test", "image", vec![1, 2, 3, 3]);
+        assert!(run(&[(&small, 1), (&other, 1)]).is_err());
+        assert!(run(&[]).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod range;
 pub mod rounding;
 pub mod weights;
 
-pub use calibration::{Calibration, Options, calibrate};
+pub use calibration::{Calibration, Options, calibrate, calibrate_sizes};
 pub use channels::Channels;
 pub use histogram::Histogram;
 pub use params::QParams;

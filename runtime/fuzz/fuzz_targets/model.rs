@@ -16,14 +16,23 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         assert!(!loads_as_it_is);
         return Corpus::Keep;
     };
-    if model.arena_bytes() > 1 << 18 || model.macs() > 1 << 20 || work(&model) > 1 << 22 {
+    let sizes: Vec<Model<'_>> =
+        model.sizes().map(|size| model.with_size(size).expect("one of its sizes")).collect();
+    let heavy = |model: &Model<'_>| model.arena_bytes() > 1 << 18 || model.macs() > 1 << 20 || work(model) > 1 << 22;
+    if sizes.iter().any(heavy) {
         return Corpus::Reject;
     }
+    sizes.iter().for_each(agree);
+    Corpus::Keep
+});
+
+/// Runs a model on every instruction set.
+fn agree(model: &Model<'_>) {
     let mut hash = None;
     for platform in Platform::available() {
         let mut arena = vec![0xC3; model.arena_bytes()];
         let options = Options { platform, threads: 1 };
-        let mut session = Session::with_options(&model, &mut arena, options).expect("the arena is large enough");
+        let mut session = Session::with_options(model, &mut arena, options).expect("the arena is large enough");
         session.input().set_pattern(1);
         session.run().expect("a model that loads runs");
         let mut this = session.output_hash().expect("it has run");
@@ -32,8 +41,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         }
         assert_eq!(*hash.get_or_insert(this), this, "{} differs", platform.name());
     }
-    Corpus::Keep
-});
+}
 
 /// The hash of what is found at a threshold that much passes.
 fn boxes(session: &Session<'_, '_>) -> u64 {

@@ -6,8 +6,8 @@ mod op;
 mod tensor;
 
 pub use op::{
-    Affine, Conv2d, Copy, Epilogue, List, Op, OpKind, Pool, PoolKind, Residual, Resize, Store,
-    Table, Window,
+    Affine, Conv2d, Copy, Epilogue, Geometry, List, Op, OpKind, Pool, PoolKind, Residual, Resize,
+    Store, Table, Window,
 };
 pub use tensor::{DType, TensorDesc, TensorId};
 

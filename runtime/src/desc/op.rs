@@ -193,6 +193,20 @@ impl Copy {
     }
 }
 
+/// What of an operator may depend on the size of the maps: the same step of a network at another input size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Geometry {
+    /// Of a convolution or a pooling.
+    Window(Window),
+    /// Of a [`Copy`].
+    Crop {
+        /// Row, column, channel of the first element; may be negative.
+        start: [i32; 3],
+        /// Vertical, horizontal step.
+        step: [u32; 2],
+    },
+}
+
 /// A run of u32 in the list section (operands of a concatenation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List {
@@ -311,6 +325,17 @@ impl OpKind {
             Self::Table(table) => [Some(table.output), None],
             Self::Copy(copy) => [Some(copy.output), None],
             Self::Concat { output, .. } => [Some(*output), None],
+        }
+    }
+
+    /// What may depend on the size of the maps; shapes say the rest.
+    #[must_use]
+    pub fn geometry(&self) -> Option<Geometry> {
+        match self {
+            Self::Conv2d(conv) => Some(Geometry::Window(conv.window)),
+            Self::Pool(pool) => Some(Geometry::Window(pool.window)),
+            Self::Copy(copy) => Some(Geometry::Crop { start: copy.start, step: copy.step }),
+            _ => None,
         }
     }
 

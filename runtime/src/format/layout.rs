@@ -3,13 +3,16 @@
 use super::le::word;
 use super::meta::{INPUT_BYTES, LABEL_BYTES, OUTPUT_BYTES, PROVENANCE_BYTES};
 use super::op::OP_BYTES;
+use super::sizes::SIZES_UNIT;
 use super::tensor::TENSOR_BYTES;
 use crate::Error;
 
 /// Major version that this runtime reads and writes.
 pub const MAJOR: u16 = 1;
-/// Newest minor version that this runtime reads, and the one it writes.
-pub const MINOR: u16 = 1;
+/// Newest minor version that this runtime reads; it writes the oldest that can say what a file says.
+pub const MINOR: u16 = 2;
+/// The minor version that brought the last section.
+const MINOR_OF_SIZES: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"KENAR\r\n\x1A";
 const HEADER_BYTES: usize = 128;
@@ -30,10 +33,11 @@ pub(crate) enum Section {
     Head,
     Strings,
     Data,
+    Sizes,
 }
 
 impl Section {
-    pub(super) const COUNT: usize = 10;
+    pub(super) const COUNT: usize = 11;
     const ALL: [Self; Self::COUNT] = [
         Self::Tensors,
         Self::Ops,
@@ -45,6 +49,7 @@ impl Section {
         Self::Head,
         Self::Strings,
         Self::Data,
+        Self::Sizes,
     ];
 
     /// Bytes of a record, and how many records there may be.
@@ -59,6 +64,7 @@ impl Section {
             Self::Provenance => (PROVENANCE_BYTES, 1),
             Self::Head => (1, usize::MAX),
             Self::Strings | Self::Data => (1, usize::MAX),
+            Self::Sizes => (SIZES_UNIT, usize::MAX),
         }
     }
 }
@@ -119,14 +125,16 @@ impl<'m> Layout<'m> {
             return Err(Error::ChecksumMismatch);
         }
         let arena_bytes = word(file, 6);
-        let reserved = word(file, 7) | (28..32).fold(0, |all, index| all | word(file, index));
-        if reserved != 0 {
+        let has_sizes = minor >= MINOR_OF_SIZES;
+        let free = if has_sizes { 30 } else { 28 };
+        if word(file, 7) != 0 || (free..32).any(|index| word(file, index) != 0) {
             return Err(Error::PaddingNotZero { section: 0 });
         }
 
         let mut sections: [&[u8]; Section::COUNT] = [&[]; Section::COUNT];
         let mut end = HEADER_BYTES;
-        for kind in Section::ALL {
+        let count = if has_sizes { Section::COUNT } else { Section::COUNT - 1 };
+        for kind in Section::ALL.into_iter().take(count) {
             let section = kind as u32;
             let at = SECTIONS_AT / 4 + 2 * kind as usize;
             let (offset, len) = (word(file, at) as usize, word(file, at + 1) as usize);
@@ -147,7 +155,10 @@ impl<'m> Layout<'m> {
             }
         }
         if end != file.len() {
-            return Err(Error::SectionMisplaced { section: Section::Data as u32 });
+            return Err(Error::SectionMisplaced { section: count as u32 - 1 });
+        }
+        if has_sizes && sections[Section::Sizes as usize].is_empty() {
+            return Err(Error::SectionSize { section: Section::Sizes as u32 });
         }
         Ok(Self { sections, arena_bytes, version: (major, minor) })
     }
@@ -176,13 +187,16 @@ pub(super) fn assemble(
     arena_bytes: u32,
 ) -> Result<alloc::vec::Vec<u8>, Error> {
     let padded = |len: usize| len.next_multiple_of(ALIGNMENT);
+    let has_sizes = !sections[Section::Sizes as usize].is_empty();
+    let minor = if has_sizes { MINOR } else { MINOR_OF_SIZES - 1 };
+    let sections = &sections[..if has_sizes { Section::COUNT } else { Section::COUNT - 1 }];
     let total = HEADER_BYTES + sections.iter().map(|section| padded(section.len())).sum::<usize>();
     let stated = u32::try_from(total).map_err(|_| Error::TooLarge)?;
 
     let mut file = alloc::vec::Vec::with_capacity(total);
     file.extend_from_slice(&MAGIC);
     file.extend_from_slice(&MAJOR.to_le_bytes());
-    file.extend_from_slice(&MINOR.to_le_bytes());
+    file.extend_from_slice(&minor.to_le_bytes());
     file.extend_from_slice(&stated.to_le_bytes());
     file.extend_from_slice(&[0; 8]);
     file.extend_from_slice(&arena_bytes.to_le_bytes());

@@ -7,13 +7,14 @@
 //! ```text
 //! header     128 bytes
 //!   0  u8  magic[8]        "KENAR\r\n" 0x1A
-//!   8  u16 major, minor    1, 1
+//!   8  u16 major, minor    1, 1; with several input sizes 1, 2
 //!  12  u32 file_bytes      length of the file, a multiple of 64
 //!  16  u64 checksum        of all other bytes, see below
 //!  24  u32 arena_bytes     end of the memory plan
 //!  28  u32 zero
 //!  32  u32 section[10][2]  offset in the file, length in bytes
-//! 112  u32 zero[4]
+//! 112  u32 sizes[2]        the same of section 10; zeros before version 1.2
+//! 120  u32 zero[2]
 //!
 //! sections, in this order, each beginning at the next multiple of 64 behind the one before it; zeros between
 //!   0 tensors     64 bytes each: name[2], height, width, channels, pixel_stride, dtype (0 i8, 1 i16), scale (f32),
@@ -40,6 +41,9 @@
 //! forgery; every count, offset, enumerator, shape, range and overlap is checked whatever it says, once, by
 //! [`Model::parse`](crate::Model::parse), without allocating.
 //!
+//! The plans of section 10 replace what the tensors and operators say about the first input size; everything else is shared
+//! by all sizes. Every size is checked as if it were alone in the file.
+//!
 //! # History
 //!
 //! A runtime reads its own major version at any minor version it knows. Minor versions add at the end; operator codes
@@ -49,12 +53,14 @@
 //! | --- | --- |
 //! | 1.0 | first |
 //! | 1.1 | the head section; where a letterbox puts the image |
+//! | 1.2 | the sizes section; only files that have one state this version |
 
 mod head;
 mod layout;
 mod le;
 mod meta;
 mod op;
+mod sizes;
 mod tensor;
 mod verify;
 
@@ -68,11 +74,13 @@ pub mod write;
 pub use layout::{MAJOR, MINOR, checksum, seal};
 pub use le::{F32s, I32s};
 pub use meta::{ChannelOrder, InputContract, Placement, Provenance};
+pub use sizes::MAX_SIZES;
 
 pub(crate) use head::decode_head;
 pub(crate) use layout::{Layout, Section};
 pub(crate) use meta::{decode_input, decode_output, decode_provenance, decode_span};
 pub(crate) use op::decode_op;
+pub(crate) use sizes::SizePlan;
 pub(crate) use tensor::decode_tensor;
 
 pub(crate) use verify::verify;

@@ -35,8 +35,9 @@ use super::meta::{
 };
 use super::op::encode_op;
 use super::place;
+use super::sizes::{encode_size, with_geometry};
 use super::tensor::encode_tensor;
-use crate::desc::{DType, List, Op, Span, TensorDesc, TensorId};
+use crate::desc::{DType, Geometry, List, Op, Span, TensorDesc, TensorId};
 use crate::detect::Head;
 use crate::{Error, Model, plan};
 
@@ -105,6 +106,16 @@ pub struct ModelWriter {
     strings: String,
     known_strings: BTreeMap<String, Span>,
     data: Vec<u8>,
+    arena_bytes: u32,
+    sizes: Vec<FurtherSize>,
+}
+
+/// What another input size has of its own; places are known once the memory is planned.
+#[derive(Clone, Debug)]
+struct FurtherSize {
+    shapes: Vec<[u32; 2]>,
+    geometries: Vec<(u32, Geometry)>,
+    tensors: Vec<TensorDesc>,
     arena_bytes: u32,
 }
 
@@ -323,10 +334,69 @@ impl ModelWriter {
         Ok(())
     }
 
+    /// Adds an input size that shares all of the model but `shapes`, height and width of every tensor in their order, and
+    /// the geometries of these operators. Call it when all tensors and operators are known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SizesSection`] if there is not one shape for each tensor; [`Error::SizeGeometry`] for an operator that
+    /// does not exist, or has no geometry of this kind, or two of them.
+    pub fn add_size(
+        &mut self,
+        shapes: &[[u32; 2]],
+        geometries: &[(usize, Geometry)],
+    ) -> Result<(), Error> {
+        if shapes.len() != self.tensors.len() {
+            return Err(Error::SizesSection);
+        }
+        let size = self.sizes.len() as u32 + 1;
+        let mut changed = BTreeMap::new();
+        for &(index, geometry) in geometries {
+            let wrong = Error::SizeGeometry { size, op: index as u32 };
+            let kind = self.ops.get(index).ok_or(wrong)?.kind;
+            with_geometry(kind, geometry).ok_or(wrong)?;
+            if changed.insert(index as u32, geometry).is_some() {
+                return Err(wrong);
+            }
+        }
+        changed.retain(|&op, geometry| self.ops[op as usize].kind.geometry() != Some(*geometry));
+        self.sizes.push(FurtherSize {
+            shapes: shapes.to_vec(),
+            geometries: changed.into_iter().collect(),
+            tensors: Vec::new(),
+            arena_bytes: 0,
+        });
+        Ok(())
+    }
+
+    /// The model at a further size, without its constants.
+    fn at_size(&self, size: &FurtherSize) -> Self {
+        let mut model = Self {
+            tensors: self.tensors.clone(),
+            ops: self.ops.clone(),
+            lists: self.lists.clone(),
+            input: self.input,
+            outputs: self.outputs.clone(),
+            ..Self::default()
+        };
+        for (tensor, &[height, width]) in model.tensors.iter_mut().zip(&size.shapes) {
+            (tensor.height, tensor.width) = (height, width);
+        }
+        for &(op, geometry) in &size.geometries {
+            if let Some(op) = model.ops.get_mut(op as usize)
+                && let Some(kind) = with_geometry(op.kind, geometry)
+            {
+                op.kind = kind;
+            }
+        }
+        model
+    }
+
     /// Computes lifetimes from operators, input and outputs, turns operands of concatenations into views of the
     /// output's buffer where that is sound and nothing has to be requantised, and places everything.
     ///
-    /// Call it when all operators, the input and the outputs are known. Returns the plan of all tensors.
+    /// Call it when all operators, the input and the outputs are known. Returns the plan of all tensors at the first
+    /// input size.
     ///
     /// # Errors
     ///
@@ -334,6 +404,13 @@ impl ModelWriter {
     pub fn plan_memory(&mut self) -> Result<plan::Plan, Error> {
         let plan = place::place(self)?;
         self.arena_bytes = plan.arena_bytes;
+        let mut sizes = core::mem::take(&mut self.sizes);
+        for size in &mut sizes {
+            let mut model = self.at_size(size);
+            size.arena_bytes = place::place(&mut model)?.arena_bytes;
+            size.tensors = model.tensors;
+        }
+        self.sizes = sizes;
         Ok(plan)
     }
 
@@ -352,7 +429,10 @@ impl ModelWriter {
         let labels = words(self.labels.iter().flat_map(|label| [label.offset, label.len]));
         let provenance = words(encode_provenance(&self.provenance).into_iter());
         let head = words(self.head.iter().flat_map(encode_head));
-        let sections: [&[u8]; 10] = [
+        let sizes = words(
+            self.sizes.iter().flat_map(|s| encode_size(s.arena_bytes, &s.tensors, &s.geometries)),
+        );
+        let sections: [&[u8]; 11] = [
             &tensors,
             &ops,
             &lists,
@@ -363,6 +443,7 @@ impl ModelWriter {
             &head,
             self.strings.as_bytes(),
             &self.data,
+            &sizes,
         ];
         let file = assemble(sections, self.arena_bytes)?;
         Model::parse(&file)?;
@@ -384,6 +465,7 @@ fn span(offset: usize, len: usize) -> Result<Span, Error> {
 mod tests {
     use super::*;
     use crate::desc::{Conv2d, Epilogue, OpKind, Residual, Store, Window};
+    use std::vec;
 
     /// Two convolutions of a 6x5x4 map, the second with the first as residual, then both joined.
     fn writer() -> ModelWriter {
@@ -439,6 +521,106 @@ mod tests {
         assert_eq!(model.provenance(), ["net.pt", "sha256:00", "kenar 0.1", "none"]);
         assert_eq!(model.output(0).unwrap().name, "y");
         assert_eq!(model.macs(), 2 * 30 * 4 * 9 * 2);
+    }
+
+    /// The model of [`writer`] at 3x4 too.
+    fn two_sizes() -> ModelWriter {
+        let mut w = writer();
+        w.add_size(&[[3, 4]; 4], &[]).unwrap();
+        w.plan_memory().unwrap();
+        w
+    }
+
+    #[test]
+    fn sizes_share_all_but_shapes_and_places() {
+        let mut one = writer();
+        one.plan_memory().unwrap();
+        let one = one.finish().unwrap();
+        let file = two_sizes().finish().unwrap();
+        assert_eq!((one[10], file[10]), (1, 2));
+        assert!(file.len() - one.len() <= 192, "{} and {}", one.len(), file.len());
+        let model = Model::parse(&file).unwrap();
+        assert!(model.sizes().eq([[6, 5], [3, 4]]));
+        let small = model.with_size([3, 4]).unwrap();
+        assert_eq!((model.size(), small.size()), ([6, 5], [3, 4]));
+        assert_eq!(model.with_size([4, 3]).unwrap_err(), Error::NoSuchSize);
+        assert_eq!(small.with_size([6, 5]).unwrap().size(), [6, 5]);
+        assert_eq!(small.macs(), 2 * 12 * 4 * 9 * 2);
+        assert!(small.arena_bytes() < model.arena_bytes());
+        let mut alone = writer();
+        alone.tensors.iter_mut().for_each(|t| (t.height, t.width) = (3, 4));
+        alone.plan_memory().unwrap();
+        assert!((0..4).map(|id| small.tensor(TensorId(id))).eq(alone.tensors.iter().copied()));
+        assert_eq!(small.plan_bytes(), alone.arena_bytes as usize);
+        assert!(small.ops().eq(alone.ops.iter().copied()));
+    }
+
+    #[test]
+    fn an_operator_can_have_another_window_at_another_size() {
+        let mut w = writer();
+        let window = Window { size: [3, 3], stride: [1, 1], padding: [1; 4], dilation: [1, 1] };
+        let wider = Window { padding: [2; 4], dilation: [2, 2], ..window };
+        let geometries = [(0, Geometry::Window(window)), (1, Geometry::Window(wider))];
+        w.add_size(&[[8, 8]; 4], &geometries).unwrap();
+        // What is as it was takes no room.
+        assert_eq!(w.sizes[0].geometries.len(), 1);
+        let none = Geometry::Crop { start: [0; 3], step: [1; 2] };
+        for (op, geometry) in [(0, none), (2, geometries[0].1), (3, none)] {
+            let refused = w.clone().add_size(&[[7, 7]; 4], &[(op, geometry)]);
+            assert_eq!(refused, Err(Error::SizeGeometry { size: 2, op: op as u32 }));
+        }
+        assert_eq!(w.add_size(&[[7, 7]; 3], &[]), Err(Error::SizesSection));
+        w.plan_memory().unwrap();
+        let file = w.finish().unwrap();
+        let model = Model::parse(&file).unwrap().with_size([8, 8]).unwrap();
+        assert_eq!(model.op(0).kind.geometry(), Some(geometries[0].1));
+        assert_eq!(model.op(1).kind.geometry(), Some(geometries[1].1));
+    }
+
+    #[test]
+    fn violations_of_a_further_size_are_named() {
+        type Change = fn(&mut FurtherSize);
+        let window = Window { size: [3, 3], stride: [1, 1], padding: [1; 4], dilation: [1, 1] };
+        let shrunk = Geometry::Window(Window { padding: [0; 4], ..window });
+        let cases: [(Change, Error); 8] = [
+            (|s| s.tensors[1].height = 4, Error::OpShape { op: 0 }),
+            (|s| s.tensors[1].height = 0, Error::TensorShape { tensor: 1 }),
+            (|s| s.tensors[1].pixel_stride = 3, Error::TensorShape { tensor: 1 }),
+            (|s| s.tensors[2].arena_offset += 1 << 20, Error::TensorOutsideArena { tensor: 2 }),
+            (|s| s.tensors[2].arena_offset += 1, Error::TensorAlignment { tensor: 2 }),
+            (|s| s.arena_bytes = u32::MAX, Error::TooLarge),
+            (|s| s.tensors.truncate(3), Error::SizesSection),
+            (
+                |s| s.tensors.iter_mut().for_each(|t| t.arena_offset = 0),
+                Error::OpOverlap { op: 0, tensor: 1 },
+            ),
+        ];
+        for (change, error) in cases {
+            let mut w = two_sizes();
+            change(&mut w.sizes[0]);
+            assert_eq!(w.finish().unwrap_err(), error);
+        }
+        let mut w = two_sizes();
+        w.sizes[0].geometries = vec![(0, shrunk)];
+        assert_eq!(w.finish().unwrap_err(), Error::OpShape { op: 0 });
+        for op in [2, 3, u32::MAX] {
+            let mut w = two_sizes();
+            w.sizes[0].geometries = vec![(op, shrunk)];
+            assert_eq!(w.finish().unwrap_err(), Error::SizeGeometry { size: 1, op });
+        }
+        let mut w = two_sizes();
+        let same = Geometry::Window(window);
+        w.sizes[0].geometries = vec![(1, same), (0, same)];
+        assert_eq!(w.finish().unwrap_err(), Error::SizeGeometry { size: 1, op: 0 });
+        let mut w = two_sizes();
+        let again = w.sizes[0].clone();
+        w.sizes.push(again);
+        assert_eq!(w.finish().unwrap_err(), Error::SizeRepeated { size: 2 });
+        let mut w = writer();
+        (0..crate::format::MAX_SIZES as u32)
+            .for_each(|i| w.add_size(&[[7 + i, 5]; 4], &[]).unwrap());
+        w.plan_memory().unwrap();
+        assert_eq!(w.finish().unwrap_err(), Error::SizesSection);
     }
 
     #[test]

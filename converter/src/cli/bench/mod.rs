@@ -11,7 +11,7 @@ use clap::Args;
 use kenar::Model;
 use serde_json::{Value, json};
 
-use super::args::{IsaArgs, JsonArgs};
+use super::args::{IsaArgs, JsonArgs, SizeArgs};
 use super::console::Console;
 use super::eval::read_model;
 use super::inspect::op_name;
@@ -45,6 +45,8 @@ pub struct Bench {
     #[arg(long)]
     per_layer: bool,
     #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
     isa: IsaArgs,
     #[command(flatten)]
     json: JsonArgs,
@@ -64,6 +66,7 @@ impl Bench {
     pub fn run(self, console: &mut Console) -> Result<()> {
         let file = read_model(&self.model)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.model))?;
+        let model = self.size.choose(model, &self.model)?;
         let sample = test_image(&model, &self.model)?;
         let mut results = Vec::new();
         for &threads in &self.threads {

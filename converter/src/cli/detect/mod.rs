@@ -4,6 +4,7 @@ mod inputs;
 mod network;
 pub(super) mod picture;
 mod report;
+mod size;
 mod work;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use clap::Args;
 use kenar::Model;
 use kenar::detect::Options;
 
-use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
+use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SizeArgs, SourceArgs};
 use super::console::Console;
 use super::file::Output;
 use super::run::model_preprocess;
@@ -29,13 +30,17 @@ use work::{Job, Timing};
 #[command(after_help = "Examples:
   kenar detect det.kenar street.jpg -o out.png
   kenar detect det.kenar photos/ 'more/*.webp' -o found/ --conf 0.4 --classes person,dog
+  kenar detect det.kenar street.jpg --size 384x640
   kenar detect det.onnx street.jpg --letterbox 114 -o reference.png
   kenar detect det.kenar val2017/ --conf 0.001 --json --ids instances_val2017.json > results.json
 
 Images are JPEG, PNG or WebP. With -o, annotated copies are written: one file, or one per image into a
 folder. --json prints COCO's results format: image_id is the file's name without suffix (a number where
 it is one) and category_id counts from 1, unless --ids names an annotation file that has them. With
---timing it is an object: `results` as before, `milliseconds` of every step for one image.")]
+--timing it is an object: `results` as before, `milliseconds` of every step for one image.
+
+Of a model that is planned for several input sizes, each image gets the one that it fills best, and of
+equal ones the largest; --size takes one for all images.")]
 pub struct Detect {
     /// Model file, checkpoint or ONNX file
     source: PathBuf,
@@ -72,6 +77,8 @@ pub struct Detect {
     #[command(flatten)]
     options: SourceArgs,
     #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
     preprocess: PreprocessArgs,
     #[command(flatten)]
     labels: LabelArgs,
@@ -92,8 +99,9 @@ fn parse_share(text: &str) -> Result<f32, String> {
 
 /// What images go through.
 struct Detector<'n> {
-    network: &'n mut dyn Network,
-    preprocess: Preprocess,
+    /// At every input size, and how images get there.
+    networks: Vec<Box<dyn Network + 'n>>,
+    preprocess: Vec<Preprocess>,
     labels: Vec<String>,
     classes: usize,
     remark: Option<String>,
@@ -138,15 +146,25 @@ impl Detect {
         let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(path))?;
         let head = network::head(&model, path)?;
-        let mut preprocess = model_preprocess(&model, path)?;
-        if let Some(fit) = self.preprocess.request()?.fit {
-            preprocess.fit = fit;
-        }
+        let models = match self.size.size {
+            Some(_) => vec![self.size.choose(model, path)?],
+            None => model.sizes().map(|size| model.with_size(size)).collect::<Result<_, _>>()?,
+        };
+        let fit = self.preprocess.request()?.fit;
+        let at_size = |model: &Model| {
+            let preprocess = model_preprocess(model, path)?;
+            Ok(Preprocess { fit: fit.unwrap_or(preprocess.fit), ..preprocess })
+        };
+        let preprocess = models.iter().map(at_size).collect::<Result<_>>()?;
         let engine = Engine::new(self.isa.isa.as_deref(), usize::from(self.threads))?;
-        let mut arena = vec![0; model.arena_bytes()];
-        let mut network = Int8(engine.runner(&model, &mut arena)?);
+        let mut arenas: Vec<Vec<u8>> =
+            models.iter().map(|model| vec![0; model.arena_bytes()]).collect();
+        let networks = models.iter().zip(&mut arenas).map(|(model, arena)| {
+            let network: Box<dyn Network + '_> = Box::new(Int8(engine.runner(model, arena)?));
+            Ok(network)
+        });
         let detector = Detector {
-            network: &mut network,
+            networks: networks.collect::<Result<_>>()?,
             preprocess,
             labels: self.labels(model.labels().map(str::to_owned).collect())?,
             classes: head.classes as usize,
@@ -156,12 +174,13 @@ impl Detect {
     }
 
     fn float(&self, jobs: Vec<Job>, ids: &Ids, console: &mut Console) -> Result<()> {
+        self.size.refuse(&self.source)?;
         let loaded = pipeline::load(&self.source, &SourceOptions::from(&self.options))?;
         let (preprocess, remark) = loaded.preprocess(&self.preprocess.request()?, None)?;
-        let mut network = Float::new(&loaded, preprocess.clone())?;
+        let network = Float::new(&loaded, preprocess.clone())?;
         let detector = Detector {
-            network: &mut network,
-            preprocess,
+            networks: vec![Box::new(network)],
+            preprocess: vec![preprocess],
             labels: self.labels(loaded.labels.clone())?,
             classes: loaded.head.as_ref().map_or(0, |head| head.classes),
             remark,
@@ -180,7 +199,7 @@ impl Detect {
         ids: &Ids,
         console: &mut Console,
     ) -> Result<()> {
-        let Detector { network, preprocess, labels, classes, remark } = detector;
+        let Detector { mut networks, preprocess, labels, classes, remark } = detector;
         let wanted = wanted(&self.classes, &labels, classes)?;
         let options = Options {
             confidence: self.conf,
@@ -192,7 +211,8 @@ impl Detect {
         };
         let (count, single) = (jobs.len(), jobs.len() == 1);
         let bar = console.progress("detect", count);
-        let done = work::run(jobs, &preprocess, network, &options, &labels, &mut || bar.inc(1));
+        let done =
+            work::run(jobs, &preprocess, &mut networks, &options, &labels, &mut || bar.inc(1));
         bar.finish_and_clear();
         let (images, timing, mut failures) = (done.images, done.timing, done.failures);
         if single && let Some(error) = failures.pop() {

@@ -9,6 +9,7 @@ use kenar::detect::Options;
 use super::network::Network;
 use super::picture;
 use super::report::{Image, Object, class_name};
+use super::size::fitting;
 use crate::cli::file::Output;
 use crate::data::{Pixels, Placed, Preprocess, read_image};
 use crate::draw::{Mark, draw};
@@ -78,6 +79,8 @@ struct Ready {
     image: Pixels,
     input: Pixels,
     placed: Placed,
+    /// Which of the networks' sizes it was brought to.
+    size: usize,
     read: f64,
     resize: f64,
 }
@@ -90,14 +93,15 @@ struct Annotated {
     path: PathBuf,
 }
 
-/// Looks at all images; `step` is called after each. A failure concerns its own image alone.
+/// Looks at all images, each with the network at the size that it fills best; `step` is called after each. A failure concerns
+/// its own image alone.
 ///
 /// Several threads read and several write, so that pictures do not hold up the network: image i belongs to thread i modulo
 /// their number, which keeps the order.
 pub fn run(
     jobs: Vec<Job>,
-    preprocess: &Preprocess,
-    network: &mut dyn Network,
+    preprocess: &[Preprocess],
+    networks: &mut [Box<dyn Network + '_>],
     options: &Options<'_>,
     labels: &[String],
     step: &mut dyn FnMut(),
@@ -125,7 +129,11 @@ pub fn run(
         let mut done = Done::default();
         for i in 0..count {
             let ready = readers[i % threads].recv().expect("a reader sends one result a job");
-            match ready.and_then(|ready| look(ready, network, options, labels, &mut done.timing)) {
+            let looked = ready.and_then(|ready| {
+                let network = &mut *networks[ready.size];
+                look(ready, network, options, labels, &mut done.timing)
+            });
+            match looked {
                 Ok((image, annotated)) => {
                     done.images.push(image);
                     if let Some(annotated) = annotated {
@@ -149,15 +157,16 @@ pub fn run(
     })
 }
 
-fn read(jobs: Vec<Job>, preprocess: &Preprocess, sender: &SyncSender<Result<Ready>>) {
+fn read(jobs: Vec<Job>, preprocess: &[Preprocess], sender: &SyncSender<Result<Ready>>) {
     for job in jobs {
         let start = Instant::now();
         let ready = read_image(&job.image).map(|image| {
             let read = start.elapsed().as_secs_f64();
-            let placed = Placed::new(preprocess, [image.height, image.width]);
+            let size = fitting(preprocess, [image.height, image.width]);
+            let placed = Placed::new(&preprocess[size], [image.height, image.width]);
             let input = placed.picture(&image);
             let resize = start.elapsed().as_secs_f64() - read;
-            Ready { job, image, input, placed, read, resize }
+            Ready { job, image, input, placed, size, read, resize }
         });
         if sender.send(ready).is_err() {
             return;
@@ -172,7 +181,7 @@ fn look(
     labels: &[String],
     timing: &mut Timing,
 ) -> Result<(Image, Option<Annotated>)> {
-    let Ready { job, image, input, placed, read, resize } = ready;
+    let Ready { job, image, input, placed, read, resize, .. } = ready;
     let finding = network.find(&input, options).map_err(|e| e.in_file(&job.image))?;
     timing.read += read;
     timing.resize += resize;

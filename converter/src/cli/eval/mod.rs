@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kenar::Model;
 
-use super::args::{IsaArgs, JsonArgs, LabelArgs};
+use super::args::{IsaArgs, JsonArgs, LabelArgs, SizeArgs};
 use super::console::Console;
 use super::run::model_preprocess;
 use crate::data::{Annotations, Dataset, Fit, Letterbox, read_class_names};
@@ -65,6 +65,8 @@ pub struct Eval {
     #[arg(long)]
     stretch: bool,
     #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
     boxes: BoxArgs,
     #[command(flatten)]
     labels: LabelArgs,
@@ -104,6 +106,7 @@ impl Eval {
     pub fn run(self, console: &mut Console) -> Result<()> {
         let file = read_model(&self.model)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.model))?;
+        let model = self.size.choose(model, &self.model)?;
         let mut preprocess = model_preprocess(&model, &self.model)?;
         if let Some(letterbox) = self.letterbox {
             preprocess.fit = Fit::Letterbox(letterbox);
@@ -122,7 +125,7 @@ impl Eval {
             arch: self.arch.clone(),
             input: Some([3, preprocess.size[0], preprocess.size[1]]),
             outputs: names.clone(),
-            keep_decode: false,
+            ..SourceOptions::default()
         };
         let loaded = pipeline::load(&self.float, &options)?;
         let graph = loaded.with_outputs(&names).map_err(|e| e.in_file(&self.float))?;

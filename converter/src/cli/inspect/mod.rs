@@ -1,7 +1,9 @@
 //! `kenar inspect`: what is in a file, what it costs, where memory goes.
 
 mod arena;
+mod copies;
 mod model;
+pub(super) mod sizes;
 mod source;
 
 pub use model::{dtype, op_name};
@@ -63,6 +65,7 @@ impl Inspect {
         let options = SourceOptions {
             arch: self.arch.clone().filter(|a| !a.is_empty()),
             input: self.options.input,
+            further: Vec::new(),
             outputs: self.options.outputs.clone(),
             keep_decode: false,
         };
@@ -101,6 +104,6 @@ impl Inspect {
 impl From<&SourceArgs> for SourceOptions {
     fn from(args: &SourceArgs) -> Self {
         let (arch, outputs) = (args.arch.clone(), args.outputs.clone());
-        Self { arch, input: args.input, outputs, keep_decode: false }
+        Self { arch, input: args.input, outputs, ..Self::default() }
     }
 }

@@ -7,7 +7,8 @@ use kenar::format::{ChannelOrder, Placement};
 use kenar::{Model, Output};
 use serde_json::{Value, json};
 
-use super::arena;
+use super::copies::Copies;
+use super::{arena, sizes};
 use crate::cli::table::{bytes, grouped, lines, number, shape, si, table};
 use crate::integer::{self, Origin};
 
@@ -114,6 +115,8 @@ pub fn document(path: &Path, model: &Model, file_bytes: usize) -> Value {
         "plan_bytes": model.plan_bytes(),
         "plan_floor_bytes": floor_bytes,
         "plan_floor_op": floor_op,
+        "copies": Copies::of(model).document(),
+        "sizes": sizes::document(model),
         "weight_bytes": model.data_bytes(),
         "preprocess": {
             "order": order(input.order),
@@ -212,15 +215,11 @@ pub fn text(path: &Path, model: &Model, file_bytes: usize) -> String {
     }
     line("constants", bytes(model.data_bytes() as u64));
     let (floor_op, floor) = arena::floor(model);
-    line(
-        "arena",
-        format!(
-            "{} to run; plan {}, floor {} (operator {floor_op})",
-            bytes(model.arena_bytes() as u64),
-            bytes(model.plan_bytes() as u64),
-            bytes(floor as u64)
-        ),
-    );
+    line("arena", format!("{} (operator {floor_op})", sizes::needs(model, floor)));
+    for (i, needs) in sizes::lines(model).into_iter().enumerate() {
+        line(if i == 0 { "sizes" } else { "" }, needs);
+    }
+    line("copies", Copies::of(model).text());
     line("source", origin.file.to_owned());
     line("", hash.to_owned());
     line("converter", converter.to_owned());

@@ -9,7 +9,7 @@ use clap::Args;
 use kenar::Model;
 use serde_json::{Value, json};
 
-use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SourceArgs};
+use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SizeArgs, SourceArgs};
 use super::console::Console;
 use super::file::Output;
 use super::table::{lines, shape, table};
@@ -52,6 +52,8 @@ pub struct Run {
     #[command(flatten)]
     options: SourceArgs,
     #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
     preprocess: PreprocessArgs,
     #[command(flatten)]
     labels: LabelArgs,
@@ -80,6 +82,9 @@ impl Run {
                 self.source.display()
             )));
         }
+        if !is_model {
+            self.size.refuse(&self.source)?;
+        }
         let output = Output::create(&self.output, &[&self.source, &self.input_data])?;
         let data = Dataset::open(&self.input_data, self.images.as_deref())?
             .take(self.limit.map_or(usize::MAX, |n| n as usize));
@@ -100,6 +105,7 @@ impl Run {
     fn int8(&self, data: &Dataset, console: &mut Console) -> Result<Results> {
         let file = std::fs::read(&self.source).map_err(|e| Error::io(&self.source, e))?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.source))?;
+        let model = self.size.choose(model, &self.source)?;
         let mut preprocess = model_preprocess(&model, &self.source)?;
         if let Some(fit) = self.preprocess.request()?.fit {
             preprocess.fit = fit;

@@ -7,17 +7,24 @@ mod input;
 mod memory;
 mod operands;
 mod operator;
+mod sizes;
 mod tensor;
 mod values;
 
 use crate::{Error, Model};
 
-/// Checks all but the container.
+/// Checks all but the container: every input size as if it were the only one.
 pub(crate) fn verify(model: &Model<'_>) -> Result<(), Error> {
+    verify_size(model)?;
+    sizes::verify(model)
+}
+
+/// Checks a model at one input size.
+fn verify_size(model: &Model<'_>) -> Result<(), Error> {
     if model.op_count() == 0 {
         return Err(Error::NoOperators);
     }
-    if model.layout().arena_bytes > i32::MAX as u32 {
+    if model.plan_bytes() > i32::MAX as usize {
         return Err(Error::TooLarge);
     }
     tensor::verify_records(model)?;

@@ -31,7 +31,7 @@ pub(super) fn verify_records(model: &Model<'_>) -> Result<(), Error> {
         if !desc.arena_offset.is_multiple_of(desc.dtype.bytes()) {
             return Err(Error::TensorAlignment { tensor });
         }
-        if end_bytes(&desc).is_none_or(|end| end > u64::from(model.layout().arena_bytes)) {
+        if end_bytes(&desc).is_none_or(|end| end > model.plan_bytes() as u64) {
             return Err(Error::TensorOutsideArena { tensor });
         }
     }
