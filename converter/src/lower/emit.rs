@@ -1,6 +1,6 @@
 //! Steps and ranges to the operators of a model file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kenar::desc::{self, DType, Epilogue, OpKind, Residual, Store, TensorId};
 use kenar::format::write::ModelWriter;
@@ -20,6 +20,9 @@ use crate::quantize::{Calibration, QParams};
 /// Affine factors smaller than this are no normal f32 any more; nothing of them would be seen.
 const SMALLEST_FACTOR: f64 = 1e-30;
 
+/// Behind the name of a tensor that is written a second time.
+const JOINED: &str = ":joined";
+
 /// Writes tensors and operators.
 pub(crate) struct Emitter<'a> {
     pub network: &'a Network<'a>,
@@ -27,7 +30,11 @@ pub(crate) struct Emitter<'a> {
     pub ranges: &'a Ranges,
     pub pixels: Option<&'a Pixels>,
     pub how: How,
+    /// Values that are written a second time, for the concatenation that reads them.
+    pub twins: HashSet<ValueId>,
     pub writer: ModelWriter,
+    /// The tensors of these.
+    doubles: HashMap<ValueId, TensorId>,
     tensors: HashMap<(ValueId, DType), TensorId>,
 }
 
@@ -52,7 +59,9 @@ impl<'a> Emitter<'a> {
             ranges,
             pixels,
             how,
+            twins: HashSet::new(),
             writer: ModelWriter::new(),
+            doubles: HashMap::new(),
             tensors: HashMap::new(),
         }
     }
@@ -79,6 +88,7 @@ impl<'a> Emitter<'a> {
     pub fn values(&self) -> Vec<ValueId> {
         let mut values: Vec<(TensorId, ValueId)> =
             self.tensors.iter().map(|(&(value, _), &id)| (id, value)).collect();
+        values.extend(self.doubles.iter().map(|(&value, &id)| (id, value)));
         values.sort_unstable();
         values.into_iter().map(|(_, value)| value).collect()
     }
@@ -252,7 +262,10 @@ impl<'a> Emitter<'a> {
         let mut ids = Vec::with_capacity(operands.len());
         let mut multipliers = Vec::with_capacity(operands.len());
         for &v in operands {
-            ids.push(self.tensor(v, DType::I8)?);
+            ids.push(match self.doubles.get(&v) {
+                Some(&double) => double,
+                None => self.tensor(v, DType::I8)?,
+            });
             multipliers.push(ratio(self.scale(v, DType::I8), to.scale));
         }
         Ok(OpKind::Concat {
@@ -270,6 +283,30 @@ impl<'a> Emitter<'a> {
     /// The store of a target, and the unit that it wants `t` in.
     fn place(&mut self, target: &Target) -> Result<Placed> {
         let output = self.tensor(target.value, target.dtype)?;
+        self.place_in(output, target)
+    }
+
+    /// The second store of a target, in a tensor of its own if the first has the same value.
+    fn place_second(&mut self, step: &Step, target: &Target) -> Result<Placed> {
+        if !self.is_twin(step, target) {
+            return self.place(target);
+        }
+        let first = self.tensor(target.value, target.dtype)?;
+        let mut desc = *self.writer.tensor(first);
+        let name = format!("{}{JOINED}", self.network.graph.value(target.value).name);
+        desc.name = self.writer.add_string(&name)?;
+        let double = self.writer.add_tensor(desc);
+        self.doubles.insert(target.value, double);
+        self.place_in(double, target)
+    }
+
+    /// Whether a second store writes what the first one does.
+    fn is_twin(&self, step: &Step, target: &Target) -> bool {
+        let same = |first: &Target| first.value == target.value && first.dtype == target.dtype;
+        self.twins.contains(&target.value) && step.first.as_ref().is_some_and(same)
+    }
+
+    fn place_in(&mut self, output: TensorId, target: &Target) -> Result<Placed> {
         let params = self.ranges.get(target.value, target.dtype);
         let (low, high) = params.limits();
         let plain = Store {
@@ -308,7 +345,7 @@ impl<'a> Emitter<'a> {
         };
         let second = match &step.second {
             Some(s) => {
-                let placed = self.place(&s.target)?;
+                let placed = self.place_second(step, &s.target)?;
                 Some((self.affine(&s.scale, &s.shift, unit, placed.unit, &s.target)?, placed.store))
             }
             None => None,
@@ -337,8 +374,11 @@ impl<'a> Emitter<'a> {
     }
 
     fn report(&self, step: &Step, guards: Vec<Guard>) -> Result<OpReport> {
+        let second = step.second.as_ref().map(|s| &s.target);
         let written = step
-            .targets()
+            .first
+            .iter()
+            .chain(second.filter(|target| !self.is_twin(step, target)))
             .map(|t| {
                 let p = self.ranges.get(t.value, t.dtype);
                 Written {

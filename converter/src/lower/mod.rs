@@ -3,7 +3,7 @@
 //! ```text
 //! graph -> prepare (constants inside, reshapes as aliases) -> pattern (fusion: steps) -> residual (i8 or i16)
 //!       -> balance (factors per channel) -> pixels (normalisation into the first convolution)
-//!       -> ranges (scale and zero point of every tensor) -> emit (constants, operators) -> memory plan -> bytes
+//!       -> ranges (scale and zero point of every tensor) -> twin (second stores for concatenations) -> emit (constants, operators) -> memory plan -> bytes
 //! ```
 //!
 //! Everything here decides; nothing here computes with images. What a step may contain is what one operator of
@@ -15,6 +15,7 @@ mod conv;
 mod emit;
 mod pattern;
 mod pixels;
+mod pools;
 mod prepare;
 mod ranges;
 mod report;
@@ -25,6 +26,7 @@ mod step;
 mod table;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 pub use balance::SUFFIX as BALANCED;
 pub use contract::Provenance;
@@ -123,12 +125,14 @@ pub fn lower_sizes(
     let spec = input_spec(graph, preprocess)?;
     let pixels = pixels::keep(&network, &mut steps, calibration, &spec);
     let ranges = ranges::assign(&network, &steps, calibration, balanced, pixels.as_ref());
+    let twins = twin::assign(&network, &mut steps, &ranges);
     let how = conv::How {
         weights: options.weights,
         rounding: options.rounding,
         bias_correction: options.bias_correction,
     };
     let mut emitter = emit::Emitter::new(&network, calibration, &ranges, pixels.as_ref(), how);
+    emitter.twins = twins;
     let input = emitter.tensor(graph.input, DType::I8)?;
     let mut report = LowerReport { notes: outputs.notes.clone(), ..LowerReport::default() };
     for step in &steps {

@@ -79,7 +79,7 @@ impl Network<'_> {
         shape::map(self.graph.shape(value)).expect("checked when the network was prepared")
     }
 
-    fn index(&mut self) {
+    pub(super) fn index(&mut self) {
         self.consumers = vec![Vec::new(); self.graph.values().len()];
         for (i, node) in self.nodes.iter().enumerate() {
             for v in &node.inputs {
@@ -127,6 +127,7 @@ pub(crate) fn prepare<'g>(graph: &'g Graph, outputs: &Outputs) -> Result<Network
     let mut network = Network { graph, nodes, outputs, consumers: Vec::new() };
     network.index();
     join_copies(&mut network);
+    super::pools::join(&mut network);
     Ok(network)
 }
 

@@ -14,6 +14,7 @@ mod gemm;
 mod geometry;
 mod grouped;
 mod indirect;
+mod large_pool;
 mod moves;
 mod op;
 mod pack;

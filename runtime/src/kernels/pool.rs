@@ -2,6 +2,7 @@
 
 use super::epilogue::{Ends, Operand, PackedEpilogue};
 use super::geometry::Geometry;
+use super::large_pool::LargeMax;
 use super::{Io, Lookup};
 use crate::desc::{DType, Pool, PoolKind};
 use crate::isa::{Isa, Kernel, Platform};
@@ -12,14 +13,17 @@ const PIECE: usize = 64;
 /// Vectors of channels that are summed at a time: a cache line's bytes and more.
 const VECTORS: usize = 8;
 
+/// Taps of a window above which rows and columns are compared one after the other.
+const LARGE: usize = 32;
+
 /// A pooling operator.
 pub struct PackedPool {
     platform: Platform,
     kind: PoolKind,
-    geometry: Geometry,
-    input: Operand,
-    channels: usize,
-    output_stride: usize,
+    pub(super) geometry: Geometry,
+    pub(super) input: Operand,
+    pub(super) channels: usize,
+    pub(super) output_stride: usize,
     multiplier: f32,
     count_padding: bool,
     epilogue: PackedEpilogue,
@@ -56,6 +60,9 @@ impl PackedPool {
     /// Computes the pixels of `io.range`.
     pub fn run(&self, io: Io<'_>) {
         match self.kind {
+            PoolKind::Max if self.geometry.taps() > LARGE => {
+                self.platform.run(LargeMax { op: self, io });
+            }
             PoolKind::Max => self.platform.run(Max { op: self, io }),
             PoolKind::Average => self.platform.run(Average { op: self, io }),
         }

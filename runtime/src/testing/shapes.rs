@@ -335,7 +335,8 @@ fn tables() {
 
 #[test]
 fn pools() {
-    let windows = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), (2, 1, 0), (1, 2, 0)];
+    let windows =
+        [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), (2, 1, 0), (1, 2, 0), (9, 1, 4), (13, 1, 6)];
     for (index, &c) in CHANNELS.iter().enumerate() {
         for (size, stride, padding) in windows {
             for [h, w] in [[size, size], [size + 1, 7], [9, 2 * size + 1]] {
@@ -372,6 +373,29 @@ fn pools() {
                 }
             }
         }
+    }
+}
+
+/// Rows and windows with more columns than a kernel keeps.
+#[test]
+fn wide_pools() {
+    for (c, columns, stride) in [(3, 3, 1), (70, 5, 2), (64, 140, 1), (5, 300, 7), (5, 128, 3)] {
+        let (h, w) = (5, 300);
+        let window = Window {
+            size: [2, columns],
+            stride: [1, stride],
+            padding: [1, columns / 3, 0, columns / 4],
+            dilation: [1; 2],
+        };
+        let width = (w + columns / 3 + columns / 4 - columns) / stride + 1;
+        let mut net = Net::new(9, [h, w, c], DType::I8, c == 70);
+        let output = net.like(net.x, [h, width, c]);
+        let zero_point = net.writer.tensor(output).zero_point;
+        let store = Store { output, zero_point, clamp_min: -128, clamp_max: 127, table: None };
+        let (input, kind, multiplier) = (net.x, PoolKind::Max, 1.0);
+        let pool = Pool { kind, input, window, multiplier, count_padding: false, store };
+        net.op(OpKind::Pool(pool));
+        net.check(&[output], c == 70, &format!("pool of {columns} columns by {stride}"));
     }
 }
 

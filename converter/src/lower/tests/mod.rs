@@ -1,5 +1,6 @@
 //! Fusion, checked on the operators of the finished model.
 
+mod joined;
 mod numbers;
 
 use kenar::Model;
