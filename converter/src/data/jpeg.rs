@@ -3,8 +3,11 @@
 //! Networks are trained on what PIL and OpenCV decode, and both use libjpeg-turbo. Decoders differ by a few levels in a
 //! tenth of all bytes (inverse DCT, chroma in between), which moves an mAP in its third digit.
 
+use std::panic::catch_unwind;
+
 use libjpeg_turbo_rs::{
-    DecodeLimits, DecodeWarning, Decoder, Encoder, JpegError, PixelFormat, Subsampling,
+    ComponentInfo, DecodeLimits, DecodeWarning, Decoder, Encoder, JpegError, PixelFormat,
+    Subsampling,
 };
 
 use super::Pixels;
@@ -16,8 +19,20 @@ const MEMORY: u64 = 2 << 30;
 ///
 /// Damage inside the compressed data passes, as with libjpeg; what ends early is refused.
 pub fn decode(bytes: &[u8]) -> Result<(Pixels, u8), String> {
+    // One broken file among thousands must not end a run, whatever its bytes do to the decoder.
+    catch_unwind(|| decode_unguarded(bytes)).unwrap_or_else(|_| Err("it is damaged".to_owned()))
+}
+
+fn decode_unguarded(bytes: &[u8]) -> Result<(Pixels, u8), String> {
     let limits = DecodeLimits { max_memory: Some(MEMORY), ..DecodeLimits::default() };
     let decoder = Decoder::new_with_limits(bytes, limits).map_err(describe)?;
+    // The decoder relies on the usual sampling where there are four colours.
+    if let [first, others @ ..] = decoder.header().components.as_slice()
+        && others.len() == 3
+        && others.iter().any(|c| sampling(c) != sampling(first))
+    {
+        return Err("its four colours are sampled in different ways; save it as RGB".to_owned());
+    }
     let decoder = decoder.with_output_format(PixelFormat::Rgb).with_lenient(true);
     let image = decoder.decode_image().map_err(describe)?;
     for warning in &image.warnings {
@@ -32,6 +47,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Pixels, u8), String> {
     let orientation = image.exif_orientation().unwrap_or(1);
     let (height, width) = (image.height, image.width);
     Ok((Pixels { height, width, data: image.into_vec() }, orientation))
+}
+
+fn sampling(component: &ComponentInfo) -> [u8; 2] {
+    [component.horizontal_sampling, component.vertical_sampling]
 }
 
 /// Encodes with full chroma resolution, which thin coloured lines need; quality is 1 to 100.
