@@ -2,7 +2,7 @@
 
 use super::epilogue::{Ends, Live, Operand, PackedEpilogue, channels_f32};
 use super::{Io, Lookup};
-use crate::desc::{OpKind, Store, TensorDesc, TensorId};
+use crate::desc::{DType, OpKind, Store, TensorDesc, TensorId};
 use crate::isa::{Isa, Kernel, Platform};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -130,6 +130,9 @@ impl Kernel for Run<'_> {
         let vectors = if op.epilogue.is_bounded() { pieces(channels.len() / I::LANES) } else { 0 };
         let at = Place { pixels, channels };
         match vectors {
+            4 if op.gates_channels() => {
+                gated(isa, op, (input, gates), &mut live, at);
+            }
             4 => quads::<I, 4>(isa, op, (input, gates), &mut live, at),
             2 => quads::<I, 2>(isa, op, (input, gates), &mut live, at),
             1 => quads::<I, 1>(isa, op, (input, gates), &mut live, at),
@@ -187,6 +190,57 @@ fn quads<I: Isa, const NV: usize>(
     }
 }
 
+/// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while all pixels
+/// pass. Squeeze and excitation does nothing else with a map.
+#[inline(always)]
+fn gated<I: Isa>(
+    isa: I,
+    op: &PackedElementwise,
+    operands: (&[u8], &[u8]),
+    live: &mut Live<'_, I>,
+    Place { pixels, channels }: Place,
+) {
+    let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
+    let (input, gates) = operands;
+    let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
+    let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
+    for channel in (channels.start..channels.start + whole).step_by(step) {
+        // No closures, as in `Live::quad`.
+        let factors = [
+            isa.to_f32(gate.load(isa, gates, channel)),
+            isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
+            isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
+            isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
+        ];
+        for pixel in pixels.clone() {
+            let at = pixel * op.input.pixel_stride + channel;
+            let x = &input[at..at + step];
+            let value = [
+                gate_value(isa, x, offset, factors[0], multiplier),
+                gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
+                gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
+                gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+            ];
+            live.quad_of::<4>(isa, value, pixel, 1, channel);
+        }
+    }
+    for pixel in pixels.clone() {
+        live.after_quads(isa, pixel..pixel + 1, channels.start, whole);
+    }
+    if whole < channels.len() {
+        let channels = channels.start + whole..channels.end;
+        singles(isa, op, operands, live, Place { pixels, channels });
+    }
+}
+
+/// `f32(x' * factor) * multiplier`, where `factor` is an integer: 255 * 65,535 is less than 2^24, so the product of
+/// the converted integers is exact.
+#[inline(always)]
+fn gate_value<I: Isa>(isa: I, x: &[u8], offset: I::I, factor: I::F, multiplier: I::F) -> I::F {
+    let x = isa.to_f32(isa.add(isa.load_i8(x), offset));
+    isa.mul_f32(isa.mul_f32(x, factor), multiplier)
+}
+
 /// Computes vectors one by one.
 #[inline(always)]
 fn singles<I: Isa>(
@@ -229,6 +283,11 @@ impl PackedElementwise {
                 isa.add_f32(t, isa.load_f32(&b[channel..]))
             }
         }
+    }
+
+    /// Whether it is an i8 map times a gate per channel.
+    fn gates_channels(&self) -> bool {
+        self.input.dtype == DType::I8 && matches!(self.scale, Scale::Gate { per_channel: true, .. })
     }
 
     /// The largest magnitude of a scaled value, over all inputs.
