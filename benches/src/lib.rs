@@ -181,6 +181,7 @@ impl Case {
             bias,
             multiplier,
             slope: None,
+            silu: None,
             epilogue: Epilogue { residual, store: Some(store), second: None },
         };
         writer.add_op(Op { name, kind: OpKind::Conv2d(conv) });

@@ -103,6 +103,7 @@
 //! #         bias: w.add_i32(&[900, -400, 0, 100, 2000, 50, 7, -3000])?,
 //! #         multiplier: w.add_f32(&[0.001; 8])?,
 //! #         slope: None,
+//! #         silu: None,
 //! #         epilogue: Epilogue { residual: None, store: Some(store), second: None },
 //! #     };
 //! #     let name = w.add_string("conv")?;

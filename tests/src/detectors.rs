@@ -223,6 +223,7 @@ impl Builder {
             bias: self.writer.add_i32(&bias)?,
             multiplier: self.writer.add_f32(&multiplier)?,
             slope: None,
+            silu: None,
             epilogue: Epilogue {
                 residual: None,
                 store: Some(Store {

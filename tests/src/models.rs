@@ -310,6 +310,13 @@ impl Builder {
         } else {
             None
         };
+        let silu = if slope.is_none() && self.chance(5) {
+            let values: Vec<f32> =
+                (0..channels_out).map(|_| 0.5 + self.random.unit().abs()).collect();
+            Some(self.writer.add_f32(&values)?)
+        } else {
+            None
+        };
         Ok(Some(OpKind::Conv2d(Conv2d {
             input,
             window,
@@ -320,6 +327,7 @@ impl Builder {
             multiplier: self.writer.add_f32(&multiplier)?,
             slope,
             epilogue,
+            silu,
         })))
     }
 

@@ -84,9 +84,13 @@ fn compute(model: &Model<'_>, tensors: &[Option<Dense>], op: &Op) -> Vec<(Tensor
                 }
                 let acc = i32::try_from(acc).expect("accumulators fit i32");
                 let t = acc as f32 * model.f32s(conv.multiplier).get(o as usize);
-                match conv.slope {
+                let t = match conv.slope {
                     Some(slope) if t < 0.0 => t * model.f32s(slope).get(o as usize),
                     _ => t,
+                };
+                match conv.silu {
+                    Some(factor) => kenar::quant::silu(t) * model.f32s(factor).get(o as usize),
+                    None => t,
                 }
             })
         }

@@ -4,12 +4,15 @@
 //! a factor per channel costs nothing: the multiplier is divided by it, the weights of that channel are multiplied. Each
 //! channel then uses all 256 values, however small it is beside its neighbours. Rounding activations is most of the noise
 //! of an int8 network, so this is worth more than the resolution that the weights give up for it.
+//!
+//! What SiLUs write is the business of [`super::shared`].
 
 use std::collections::HashMap;
 
 use kenar::desc::DType;
 
 use super::prepare::Network;
+use super::shared;
 use super::step::{Finish, Second, Step, Target, Work};
 use crate::graph::ValueId;
 use crate::quantize::{Calibration, Method, QParams};
@@ -33,15 +36,18 @@ pub(crate) fn assign(
     steps: &mut [Step],
     calibration: &Calibration,
 ) -> Balanced {
-    let mut balanced = Balanced::new();
     if calibration.method != Method::Mse {
-        return balanced;
+        return Balanced::new();
     }
+    let mut balanced = shared::assign(network, steps, calibration);
     let read = read_by_convolutions(network, steps);
     for step in steps {
         let channels = network.map(step.raw)[0];
         let Some(target) = candidate(step).filter(|t| read[t.value.0]) else { continue };
         let value = target.value;
+        if balanced.contains_key(&value) {
+            continue;
+        }
         let Some((params, factors)) = choose(calibration, value) else { continue };
         if step.residual.is_some() && step.second.is_none() {
             // A residual comes with one multiplier; behind the sum, the second store has one per channel.

@@ -128,7 +128,7 @@ impl<'a> Emitter<'a> {
                 // Without a first store the unit is free; that of an i16 stream keeps every multiplier ordinary.
                 let unit = first.as_ref().map_or_else(|| self.free_unit(step.raw), |p| p.unit);
                 let ranges = self.ranges;
-                let written = step.first.as_ref().and_then(|t| ranges.factors(t.value, t.dtype));
+                let counted = counted(step, ranges);
                 let read = ranges.factors(step.input, step.input_dtype);
                 match work {
                     Work::Conv(c) => {
@@ -140,14 +140,10 @@ impl<'a> Emitter<'a> {
                             _ => None,
                         };
                         let patches = of_pixels.as_ref().or(patches);
-                        let k = conv::quantize(
-                            c,
-                            input_scale,
-                            unit,
-                            [read, written],
-                            patches,
-                            self.how,
-                        );
+                        // SiLU takes real values; what follows it counts in units again.
+                        let (sum, written) = if step.silu { (1.0, None) } else { (unit, counted) };
+                        let how = self.how;
+                        let k = conv::quantize(c, input_scale, sum, [read, written], patches, how);
                         guards.clone_from(&k.guards);
                         self.conv(step, c, &k, input, first, unit)?
                     }
@@ -185,6 +181,11 @@ impl<'a> Emitter<'a> {
         if c.weight.iter().chain(&c.bias).any(|w| !w.is_finite()) {
             return Err(Error::graph(&step.name, "has weights that are not finite numbers"));
         }
+        let factors = step.silu.then(|| -> Vec<f32> {
+            let counted = counted(step, self.ranges);
+            let factor = |c: usize| counted.map_or(1.0, |f| f64::from(f[c]));
+            (0..c.shape[0]).map(|c| (1.0 / (f64::from(unit) * factor(c))) as f32).collect()
+        });
         Ok(OpKind::Conv2d(desc::Conv2d {
             input,
             window: c.window.desc(),
@@ -195,6 +196,7 @@ impl<'a> Emitter<'a> {
             multiplier: self.writer.add_f32(&k.multiplier)?,
             slope: step.slope.as_ref().map(|s| self.writer.add_f32(s)).transpose()?,
             epilogue: self.epilogue(step, first, unit)?,
+            silu: factors.map(|f| self.writer.add_f32(&f)).transpose()?,
         }))
     }
 
@@ -209,17 +211,12 @@ impl<'a> Emitter<'a> {
         let Placed { store, unit } = first;
         let output = store.output;
         Ok(match &step.work {
-            Work::Affine { scale, shift } => OpKind::Affine {
-                input,
-                affine: self.affine(
-                    scale,
-                    shift,
-                    input_scale,
-                    unit,
-                    step.first.as_ref().expect("has one store"),
-                )?,
-                store,
-            },
+            Work::Affine { scale, shift } => {
+                let target = step.first.as_ref().expect("has one store");
+                let scale = times(scale, self.ranges.factors(step.input, step.input_dtype));
+                let affine = self.affine(&scale, shift, input_scale, unit, target)?;
+                OpKind::Affine { input, affine, store }
+            }
             Work::AvgPool { window, count_padding } => OpKind::Pool(desc::Pool {
                 kind: desc::PoolKind::Average,
                 input,
@@ -346,7 +343,8 @@ impl<'a> Emitter<'a> {
         let second = match &step.second {
             Some(s) => {
                 let placed = self.place_second(step, &s.target)?;
-                Some((self.affine(&s.scale, &s.shift, unit, placed.unit, &s.target)?, placed.store))
+                let scale = times(&s.scale, counted(step, self.ranges));
+                Some((self.affine(&scale, &s.shift, unit, placed.unit, &s.target)?, placed.store))
             }
             None => None,
         };
@@ -395,6 +393,25 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// The factors of the channels that a step's sum is counted in, beside its unit: those of what it adds up, or else of
+/// its first store.
+fn counted<'r>(step: &Step, ranges: &'r Ranges) -> Option<&'r [f32]> {
+    let operand = match step.work {
+        Work::Add => Some((step.input, step.input_dtype)),
+        _ => step.residual,
+    };
+    let first = step.first.as_ref().map(|t| (t.value, t.dtype));
+    operand.or(first).and_then(|(value, dtype)| ranges.factors(value, dtype))
+}
+
+/// `scale` in units of the factors.
+fn times(scale: &[f32], factors: Option<&[f32]>) -> Vec<f32> {
+    match factors {
+        Some(factors) => scale.iter().zip(factors).map(|(s, f)| s * f).collect(),
+        None => scale.to_vec(),
+    }
+}
+
 fn ratio(a: f32, b: f32) -> f32 {
     (f64::from(a) / f64::from(b)) as f32
 }
@@ -415,6 +432,9 @@ fn describe(step: &Step) -> String {
     });
     if step.slope.is_some() {
         text += " + slope";
+    }
+    if step.silu {
+        text += ", SiLU";
     }
     if step.residual.is_some() && !matches!(step.work, Work::Add) {
         text += " + residual";

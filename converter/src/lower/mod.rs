@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! graph -> prepare (constants inside, reshapes as aliases) -> pattern (fusion: steps) -> residual (i8 or i16)
-//!       -> balance (factors per channel) -> pixels (normalisation into the first convolution)
+//!       -> balance, shared (factors per channel) -> pixels (normalisation into the first convolution)
 //!       -> ranges (scale and zero point of every tensor) -> twin (second stores for concatenations) -> emit (constants, operators) -> memory plan -> bytes
 //! ```
 //!
@@ -21,6 +21,7 @@ mod ranges;
 mod report;
 mod residual;
 mod shape;
+mod shared;
 mod sizes;
 mod step;
 mod table;

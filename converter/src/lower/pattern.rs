@@ -1,7 +1,7 @@
 //! Fusion: from nodes to steps.
 //!
 //! ```text
-//! conv [-> PReLU | leaky ReLU | ReLU in front of a sum] [-> + other branch] [-> activation]     one step
+//! conv [-> PReLU | leaky ReLU | SiLU | ReLU in front of a sum] [-> + other branch] [-> activation]     one step
 //! ... sum -> {skip, batch norm -> ReLU}                                                        one step, two stores
 //! ```
 //!
@@ -51,9 +51,9 @@ fn owners(network: &Network<'_>) -> Vec<Option<usize>> {
             let p = producer[v.0]?;
             match &network.nodes[p].kind {
                 Kind::Conv(_) | Kind::Mul => Some(p),
-                // A slope per channel, or a ReLU: the convolution applies it before it adds.
+                // A slope per channel, SiLU or a ReLU: the convolution applies it before it adds.
                 kind if slope(kind, 1).is_some()
-                    || matches!(kind, Kind::Activation(Activation::Relu)) =>
+                    || matches!(kind, Kind::Activation(Activation::Relu | Activation::Silu)) =>
                 {
                     let before = network.nodes[p].inputs[0];
                     network.only_consumer(before)?;
@@ -106,12 +106,14 @@ impl Matcher<'_, '_> {
         let mut at = i;
         let mut current = node.output;
         let mut slope_of = None;
+        let mut silu = false;
         let mut residual = None;
         if matches!(work, Work::Add) {
             residual = Some((node.inputs[1], DType::I8));
         }
         if matches!(work, Work::Conv(_)) {
             slope_of = self.absorb_slope(i, &mut current, &mut at);
+            silu = slope_of.is_none() && self.absorb_silu(&mut current, &mut at);
         }
         if matches!(work, Work::Conv(_) | Work::Mul { .. }) {
             residual = self.absorb_sum(i, &mut current, &mut at);
@@ -131,6 +133,7 @@ impl Matcher<'_, '_> {
             input: node.inputs[0],
             input_dtype: DType::I8,
             slope: slope_of,
+            silu,
             residual,
             raw,
             first: Some(first),
@@ -167,6 +170,7 @@ impl Matcher<'_, '_> {
             input: node.inputs[0],
             input_dtype: DType::I8,
             slope: Some(slope.clone()),
+            silu: false,
             residual: None,
             raw: node.output,
             first: Some(target),
@@ -195,6 +199,18 @@ impl Matcher<'_, '_> {
         *current = node.output;
         *at = next;
         Some(found)
+    }
+
+    fn absorb_silu(&mut self, current: &mut ValueId, at: &mut usize) -> bool {
+        let Some(next) = self.network.only_consumer(*current) else { return false };
+        let node = &self.network.nodes[next];
+        let found = matches!(node.kind, Kind::Activation(Activation::Silu));
+        if found {
+            self.absorbed[next] = true;
+            *current = node.output;
+            *at = next;
+        }
+        found
     }
 
     fn absorb_sum(

@@ -157,6 +157,7 @@ fn store(network: &Network<'_>, mut step: Step, needs: &[Need]) -> Vec<Step> {
         input: value,
         input_dtype: DType::I16,
         slope: None,
+        silu: false,
         residual: None,
         raw: value,
         first: Some(Target { value, before: value, finish: Finish::Plain, dtype: DType::I8 }),

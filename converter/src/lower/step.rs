@@ -80,6 +80,8 @@ pub(crate) struct Step {
     pub input_dtype: DType,
     /// Factor per channel below zero, in front of the residual.
     pub slope: Option<Vec<f32>>,
+    /// SiLU of the unrounded result of a convolution, in front of the residual, in place of a slope.
+    pub silu: bool,
     pub residual: Option<(ValueId, DType)>,
     /// The float value of the sum before any store.
     pub raw: ValueId,

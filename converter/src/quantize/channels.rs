@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rayon::prelude::*;
+
 /// Bins per octave.
 const PER_OCTAVE: i32 = 4;
 /// The smallest magnitude with a bin of its own is `2^LOWEST`.
@@ -73,11 +75,26 @@ impl Channels {
     /// for a channel that was never anything but zero.
     #[must_use]
     pub fn steps(&self, zero_point: i32) -> Vec<Option<f64>> {
-        self.counts.chunks_exact(2 * BINS).map(|counts| step(counts, zero_point)).collect()
+        self.fits(zero_point).into_iter().map(|fit| fit.map(|fit| fit.step)).collect()
+    }
+
+    /// As [`Channels::steps`], with what remains.
+    #[must_use]
+    pub fn fits(&self, zero_point: i32) -> Vec<Option<Fit>> {
+        self.counts.par_chunks_exact(2 * BINS).map(|counts| fit(counts, zero_point)).collect()
     }
 }
 
-fn step(counts: &[AtomicU32], zero_point: i32) -> Option<f64> {
+/// The best step of a channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// Real size.
+    pub step: f64,
+    /// Squared error over the sum of squares.
+    pub error: f64,
+}
+
+fn fit(counts: &[AtomicU32], zero_point: i32) -> Option<Fit> {
     let points: Vec<(f64, f64)> = counts
         .iter()
         .enumerate()
@@ -107,7 +124,9 @@ fn step(counts: &[AtomicU32], zero_point: i32) -> Option<f64> {
     };
     let candidates = (-2..TRIED_OCTAVES * TRIED_PER_OCTAVE)
         .map(|i| full * f64::powf(2.0, -f64::from(i) / f64::from(TRIED_PER_OCTAVE)));
-    candidates.map(|s| (cost(s), s)).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, s)| s)
+    let (cost, step) = candidates.map(|s| (cost(s), s)).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let energy: f64 = points.iter().map(|(x, n)| n * x * x).sum();
+    Some(Fit { step, error: cost / energy })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub struct Affine {
 /// ```text
 /// t = f32(acc) * m                          (m per channel for convolutions, one value elsewhere)
 /// t = t < 0 ? t * slope[c] : t              (convolutions only, if they have slopes)
+/// t = silu(t) * factor[c]                   (convolutions only, if they have factors)
 /// t = t + f32(r') * residual.multiplier     (if there is a residual)
 /// store 1: t                                (if present: i8 or i16)
 /// store 2: u = t * a[c]; u = u + b[c]       (if present: i8; t is not rounded, and clamped only as `clamp` says)
@@ -104,6 +105,10 @@ pub struct Conv2d {
     pub slope: Option<Span>,
     /// What follows.
     pub epilogue: Epilogue,
+    /// f32 per output channel, positive: `t = silu(t) * factor[o]` in place of a slope, see [`crate::quant::silu`].
+    /// `t = f32(acc) * m[o]` then is the real value. Unlike a table this takes `t` before it is rounded, and each
+    /// channel may have a unit of its own.
+    pub silu: Option<Span>,
 }
 
 /// What a pooling window computes.

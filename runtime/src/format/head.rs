@@ -134,6 +134,7 @@ mod tests {
                 bias: w.add_i32(&vec![0; channels as usize]).unwrap(),
                 multiplier: w.add_f32(&vec![0.1; channels as usize]).unwrap(),
                 slope: None,
+                silu: None,
                 epilogue: Epilogue { residual: None, store: Some(store), second: None },
             };
             let text = w.add_string(name).unwrap();

@@ -53,7 +53,7 @@
 //! | --- | --- |
 //! | 1.0 | first |
 //! | 1.1 | the head section; where a letterbox puts the image |
-//! | 1.2 | the sizes section; only files that have one state this version |
+//! | 1.2 | the sizes section; only files that have one state this version. SiLU of a convolution on unrounded values; a runtime that does not know it refuses the operator |
 
 mod head;
 mod layout;

@@ -45,6 +45,7 @@ pub(crate) fn decode_op(record: &[u8]) -> Option<Op> {
             multiplier: r.span(),
             slope: r.optional_span(),
             epilogue: r.epilogue(),
+            silu: r.optional_span(),
         }),
         code::ADD => {
             OpKind::Add { input: r.tensor(), multiplier: r.float(), epilogue: r.epilogue() }
@@ -105,6 +106,7 @@ pub(super) fn encode_op(op: &Op) -> [u32; OP_WORDS] {
             w.span(conv.multiplier);
             w.span(conv.slope.unwrap_or_default());
             w.epilogue(&conv.epilogue);
+            w.span(conv.silu.unwrap_or_default());
             code::CONV2D
         }
         OpKind::Add { input, multiplier, epilogue } => {

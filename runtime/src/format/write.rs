@@ -489,6 +489,7 @@ mod tests {
                 bias: w.add_i32(&[-100, 0, 1, 1000]).unwrap(),
                 multiplier: w.add_f32(&[0.001, 0.002, 0.003, 0.004]).unwrap(),
                 slope: None,
+                silu: None,
                 epilogue: Epilogue { residual, store: Some(store), second: None },
             };
             let name = w.add_string("conv").unwrap();

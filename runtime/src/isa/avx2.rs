@@ -174,6 +174,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn div_f32(self, a: __m256, b: __m256) -> __m256 {
+        proven!(_mm256_div_ps(a, b))
+    }
+
+    #[inline(always)]
     fn add_f32(self, a: __m256, b: __m256) -> __m256 {
         proven!(_mm256_add_ps(a, b))
     }

@@ -263,6 +263,11 @@ impl Isa for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn div_f32(self, a: __m512, b: __m512) -> __m512 {
+        proven!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
     fn add_f32(self, a: __m512, b: __m512) -> __m512 {
         proven!(_mm512_add_ps(a, b))
     }

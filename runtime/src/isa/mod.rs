@@ -121,6 +121,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn to_f32(self, v: Self::I) -> Self::F;
     /// Product, rounded.
     fn mul_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// Quotient, rounded.
+    fn div_f32(self, a: Self::F, b: Self::F) -> Self::F;
     /// Sum, rounded.
     fn add_f32(self, a: Self::F, b: Self::F) -> Self::F;
     /// Smaller of two numbers, neither NaN.

@@ -152,6 +152,11 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    fn div_f32(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        proven!(vdivq_f32(a, b))
+    }
+
+    #[inline(always)]
     fn add_f32(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         proven!(vaddq_f32(a, b))
     }

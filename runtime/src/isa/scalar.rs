@@ -112,6 +112,11 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    fn div_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|l| a[l] / b[l])
+    }
+
+    #[inline(always)]
     fn add_f32(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
         core::array::from_fn(|l| a[l] + b[l])
     }

@@ -174,6 +174,7 @@ fn floats<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
             put(seen, "load_f32", bits(isa, a));
             // Products of 3e3 to 8e6 leave the range; halved they are in it.
             put(seen, "mul_f32", bits(isa, isa.mul_f32(half, isa.mul_f32(a, b))));
+            put(seen, "div_f32", bits(isa, isa.div_f32(b, a)));
             put(seen, "add_f32", bits(isa, isa.add_f32(a, b)));
             put(seen, "min_f32", bits(isa, isa.min_f32(a, b)));
             put(seen, "max_f32", bits(isa, isa.max_f32(a, b)));

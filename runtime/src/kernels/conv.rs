@@ -35,6 +35,8 @@ pub(super) struct Body {
     pub multiplier: Vec<f32>,
     /// Factors below zero, padded by [`MAX_LANES`].
     slope: Option<Vec<f32>>,
+    /// Factors behind SiLU, padded by [`MAX_LANES`].
+    silu: Option<Vec<f32>>,
     pub epilogue: PackedEpilogue,
 }
 
@@ -45,7 +47,14 @@ impl Body {
         Scale {
             multiplier: isa.load_f32(&self.multiplier[channel..]),
             slope: self.slope.as_ref().map(|s| isa.load_f32(&s[channel..])),
+            silu: self.silu.as_ref().map(|f| isa.load_f32(&f[channel..])),
         }
+    }
+
+    /// Whether sums may be finished in registers, by their multiplier and the epilogue alone.
+    #[inline(always)]
+    pub fn finishes_in_registers(&self) -> bool {
+        self.epilogue.is_bounded() && self.silu.is_none()
     }
 }
 
@@ -171,19 +180,22 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
         bias: folded,
         multiplier: channels_f32(lookup.bytes(conv.multiplier)),
         slope: conv.slope.map(|s| channels_f32(lookup.bytes(s))),
+        silu: conv.silu.map(|f| channels_f32(lookup.bytes(f))),
         epilogue,
     }
 }
 
-/// The largest magnitude of a scaled accumulator, over all inputs.
+/// The largest magnitude of a scaled accumulator, over all inputs; SiLU is never larger than its operand.
 fn most(conv: &Conv2d, lookup: &impl Lookup, depth: usize) -> f64 {
     let bias = lookup.bytes(conv.bias).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
     let multiplier = lookup.bytes(conv.multiplier).as_chunks::<4>().0;
     let weights = lookup.bytes(conv.weights).chunks_exact(depth);
-    let channels = weights.zip(bias).zip(multiplier).map(|((w, bias), multiplier)| {
+    let factors = conv.silu.map(|f| channels_f32(lookup.bytes(f)));
+    let channels = weights.zip(bias).zip(multiplier).enumerate().map(|(i, ((w, bias), m))| {
         let sum: u32 = w.iter().map(|w| u32::from((*w as i8).unsigned_abs())).sum();
         let acc = 255.0 * f64::from(sum) + f64::from(bias.unsigned_abs());
-        acc * f64::from(f32::from_le_bytes(*multiplier))
+        let factor = factors.as_ref().map_or(1.0, |f| f64::from(f[i]));
+        acc * f64::from(f32::from_le_bytes(*m)) * factor
     });
     channels.fold(0.0, f64::max)
 }

@@ -6,6 +6,7 @@
 use super::Lookup;
 use crate::desc::{Affine, DType, Epilogue, Store, TensorDesc};
 use crate::isa::Isa;
+use crate::quant::{DENOMINATOR, NUMERATOR, REACH};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -329,13 +330,13 @@ impl<I: Isa> Live<'_, I> {
                 // The last four move back and finish some pixels again.
                 let first = at.min(count - 4);
                 let quad = &sums[first * step..][..3 * step + I::LANES];
-                let quad = [
-                    isa.load_i32(quad),
-                    isa.load_i32(&quad[step..]),
-                    isa.load_i32(&quad[2 * step..]),
-                    isa.load_i32(&quad[3 * step..]),
+                let value = [
+                    scale.value(isa, isa.load_i32(quad)),
+                    scale.value(isa, isa.load_i32(&quad[step..])),
+                    scale.value(isa, isa.load_i32(&quad[2 * step..])),
+                    scale.value(isa, isa.load_i32(&quad[3 * step..])),
                 ];
-                self.quad::<1>(isa, quad, &[scale.multiplier], pixel + first, 1, channel);
+                self.quad_of::<1>(isa, value, pixel + first, 1, channel);
                 at += 4;
             }
             self.after_quads(isa, pixel..pixel + count, channel, lanes);
@@ -493,13 +494,17 @@ fn affine<I: Isa>(isa: I, t: I::F, a: &[f32], b: &[f32]) -> I::F {
 pub(super) struct Scale<I: Isa> {
     pub multiplier: I::F,
     pub slope: Option<I::F>,
+    pub silu: Option<I::F>,
 }
 
 impl<I: Isa> Scale<I> {
-    /// `t = f32(acc) * m; t = t < 0 ? t * slope : t`.
+    /// `t = f32(acc) * m; t = t < 0 ? t * slope : t; t = silu(t) * factor`.
     #[inline(always)]
     pub fn value(&self, isa: I, acc: I::I) -> I::F {
         let t = isa.mul_f32(isa.to_f32(acc), self.multiplier);
+        if let Some(factor) = self.silu {
+            return isa.mul_f32(silu(isa, t), factor);
+        }
         match self.slope {
             Some(slope) => {
                 // One of the summands is zero, so the sum is exact.
@@ -510,4 +515,18 @@ impl<I: Isa> Scale<I> {
             None => t,
         }
     }
+}
+
+/// [`crate::quant::silu`] of every lane.
+#[inline(always)]
+fn silu<I: Isa>(isa: I, x: I::F) -> I::F {
+    let [p0, p1, p2] = NUMERATOR;
+    let [q1, q2, q3] = DENOMINATOR;
+    let next = |sum: I::F, z: I::F, c: f32| isa.add_f32(isa.mul_f32(sum, z), isa.splat_f32(c));
+    let y = isa.max_f32(x, isa.splat_f32(-REACH));
+    let y = isa.min_f32(y, isa.splat_f32(REACH));
+    let z = isa.mul_f32(y, y);
+    let p = next(next(isa.splat_f32(p2), z, p1), z, p0);
+    let q = next(next(next(isa.splat_f32(q3), z, q2), z, q1), z, 1.0);
+    isa.mul_f32(x, isa.add_f32(isa.mul_f32(y, isa.div_f32(p, q)), isa.splat_f32(0.5)))
 }

@@ -91,7 +91,7 @@ impl Weights {
         };
 
         let wide = I::WIDE > 0
-            && body.epilogue.is_bounded()
+            && body.finishes_in_registers()
             && g.pixels() > 1
             && panel_bytes::<I>(runs, depth, 4) <= WIDE_BYTES;
         let per_group = body.channels_out / groups;
@@ -237,7 +237,7 @@ pub(super) fn run<I: Isa>(
                     asked += count * steps * AHEAD;
                     let bias = &body.bias[p.channels.0..];
                     if count == weights.runs
-                        && body.epilogue.is_bounded()
+                        && body.finishes_in_registers()
                         && p.channels.1 - p.channels.0 == p.vectors * I::LANES
                         && finishes::<I>(height, p.vectors)
                     {

@@ -70,7 +70,7 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
     #[inline(always)]
     pub fn is_direct<const P: usize>(&self) -> bool {
         P >= 4
-            && self.body.epilogue.is_bounded()
+            && self.body.finishes_in_registers()
             && self.channel + I::LANES <= self.body.channels_out
     }
 

@@ -5,7 +5,7 @@ use super::epilogue::End;
 use super::map::Part;
 use crate::arena::Inputs;
 use crate::desc::Conv2d;
-use crate::quant::scale_accumulator;
+use crate::quant::{scale_accumulator, silu};
 
 /// Computes a part of a convolution.
 pub(super) fn run(
@@ -20,6 +20,7 @@ pub(super) fn run(
     let bias = context.model.i32s(conv.bias);
     let multiplier = context.model.f32s(conv.multiplier);
     let slope = conv.slope.map(|slope| context.model.f32s(slope));
+    let factor = conv.silu.map(|factor| context.model.f32s(factor));
     let window =
         Taps::new(conv.window.size, conv.window.stride, conv.window.padding, conv.window.dilation);
     let channels_in = x.channels / conv.groups as usize;
@@ -39,6 +40,9 @@ pub(super) fn run(
             && t < 0.0
         {
             t *= slope.get(o);
+        }
+        if let Some(factor) = &factor {
+            t = silu(t) * factor.get(o);
         }
         end.put(pixel, o, t);
     });

@@ -1,5 +1,8 @@
 //! Quantised arithmetic: the numbers that every kernel must reproduce.
 
 mod requantize;
+mod silu;
 
 pub use requantize::{requantize, round_ties_even, scale_accumulator};
+pub use silu::silu;
+pub(crate) use silu::{DENOMINATOR, NUMERATOR, REACH};

@@ -115,7 +115,7 @@ fn build(rng: &mut Rng, case: Case, tail: Tail) -> (Bench, Conv2d, [Option<Vec<i
         let b: Vec<f32> = (0..case.channels_out).map(|_| rng.float(-30.0, 30.0)).collect();
         (Affine { a: bench.f32s(a), b: bench.f32s(b) }, bench.store(rng, DType::I8, shape))
     });
-    let conv = Conv2d {
+    let mut conv = Conv2d {
         input,
         window: Window {
             size: pair(case.size),
@@ -134,7 +134,16 @@ fn build(rng: &mut Rng, case: Case, tail: Tail) -> (Bench, Conv2d, [Option<Vec<i
             bench.f32s(slope)
         }),
         epilogue: Epilogue { residual, store, second },
+        silu: None,
     };
+    if conv.slope.is_none() && rng.chance(25) {
+        // Real values of a few units, so that the curved part is met.
+        let scale = rng.pick(&[0.02, 0.1, 1.0]);
+        conv.multiplier = bench.f32s(multiplier.iter().map(|m| m * scale));
+        let factors: Vec<f32> =
+            (0..case.channels_out).map(|_| rng.float(0.5, 1.5) / scale).collect();
+        conv.silu = Some(bench.f32s(factors));
+    }
     let sums = naive::conv_sums(&bench, &conv, output);
     let t = naive::scaled(&bench, &conv, &sums);
     let expected = naive::epilogue(&bench, &conv.epilogue, case.channels_out, &t);

@@ -3,7 +3,7 @@
 use super::Bench;
 use crate::desc::{Conv2d, DType, Epilogue, Store};
 use crate::kernels::Lookup;
-use crate::quant::{requantize, scale_accumulator};
+use crate::quant::{requantize, scale_accumulator, silu};
 use alloc::vec::Vec;
 
 /// The sums of a convolution, `[pixels, channels_out]`.
@@ -88,17 +88,19 @@ pub fn stored(bench: &Bench, store: &Store, t: f32) -> i32 {
     }
 }
 
-/// `t = f32(acc) * m[o]; t = t < 0 ? t * slope[o] : t`.
+/// `t = f32(acc) * m[o]; t = t < 0 ? t * slope[o] : t; t = silu(t) * factor[o]`.
 pub fn scaled(bench: &Bench, conv: &Conv2d, sums: &[i32]) -> Vec<f32> {
     let multiplier = bench.read_f32s(conv.multiplier);
     let slope = conv.slope.map(|s| bench.read_f32s(s));
+    let factor = conv.silu.map(|f| bench.read_f32s(f));
     let scale = |(i, sum): (usize, &i32)| {
         let channel = i % multiplier.len();
         let t = scale_accumulator(*sum, multiplier[channel]);
-        match &slope {
+        let t = match &slope {
             Some(slope) if t < 0.0 => t * slope[channel],
             _ => t,
-        }
+        };
+        factor.as_ref().map_or(t, |factor| silu(t) * factor[channel])
     };
     sums.iter().enumerate().map(scale).collect()
 }

@@ -1,5 +1,6 @@
 //! Fusion, checked on the operators of the finished model.
 
+mod channels;
 mod joined;
 mod numbers;
 
@@ -282,10 +283,10 @@ fn squeeze_excitation_is_integer_operators() {
     assert_eq!(
         kinds(&g),
         [
-            "Conv2d, table",
+            "Conv2d, SiLU; affine",
             "Conv2d",
             "AvgPool",
-            "Conv2d, table",
+            "Conv2d, SiLU",
             "Conv2d, table",
             "Mul + residual, table"
         ]

@@ -45,7 +45,7 @@ fn sqnr(graph: &Graph, options: &LowerOptions) -> Vec<(String, f64)> {
 }
 
 /// The same, calibrated on `count` images.
-fn sqnr_on(graph: &Graph, options: &LowerOptions, count: usize) -> Vec<(String, f64)> {
+pub(super) fn sqnr_on(graph: &Graph, options: &LowerOptions, count: usize) -> Vec<(String, f64)> {
     let (file, report) = lower(graph, &calibrated_on(graph, count), None, options).unwrap();
     let model = Model::parse(&file).unwrap();
     let mut arena = vec![0; model.arena_bytes()];

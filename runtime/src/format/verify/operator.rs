@@ -122,6 +122,12 @@ impl Check<'_, '_> {
         if let Some(slope) = conv.slope {
             values::slopes(model, op, slope, conv.channels_out)?;
         }
+        if let Some(factors) = conv.silu {
+            if conv.slope.is_some() {
+                return Err(Error::OpOperands { op });
+            }
+            values::factors(model, op, factors, conv.channels_out)?;
+        }
         self.epilogue(&conv.epilogue, [height, width, conv.channels_out])
     }
 

@@ -7,6 +7,7 @@
 //! - A sum of two such values can be subnormal or tiny only by cancellation; it then rounds to the zero point either
 //!   way, and times an affine factor of at most `2^64` it stays below `2^-62`, which cannot move a summand across a
 //!   rounding tie.
+//! - Behind SiLU a factor adds at most `2^32` either way: `t` stays finite and normal.
 //! - A slope adds at most a factor of `2^16`, so `t` stays finite up to the affine factor.
 //! - `f32(acc) * m * a` is at most `2^176`, so it may become infinite, but the summand `b` is finite, and the clamp
 //!   takes infinities.
@@ -82,6 +83,14 @@ pub(super) fn slopes(model: &Model<'_>, op: u32, span: Span, count: u32) -> Resu
     } else {
         Err(Error::OpAffine { op })
     }
+}
+
+/// `count` factors behind SiLU, within `2^-32..=2^32`.
+pub(super) fn factors(model: &Model<'_>, op: u32, span: Span, count: u32) -> Result<(), Error> {
+    const MOST: f32 = 4_294_967_296.0; // 2^32
+    let values = F32s(data(model, op, span, 4 * u64::from(count))?);
+    let fits = |factor: f32| (1.0 / MOST..=MOST).contains(&factor);
+    if values.iter().all(fits) { Ok(()) } else { Err(Error::OpAffine { op }) }
 }
 
 /// `count` biases that leave room for `depth` products of an i8 weight and an activation.
