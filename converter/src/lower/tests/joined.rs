@@ -35,7 +35,7 @@ fn pools_are_joined_without_copies() {
     for in_a_row in [true, false] {
         let g = pools(in_a_row);
         let (file, report) = lowered(&g, &LowerOptions::default());
-        assert_eq!(report.ops[0].kind, "Conv2d, table; affine, table");
+        assert_eq!(report.ops[0].kind, "Conv2d, SiLU; affine");
         assert_eq!(report.ops[0].written.len(), 1);
         let model = Model::parse(&file).unwrap();
         let mut placed = 0;
@@ -56,7 +56,7 @@ fn pools_are_joined_without_copies() {
         let mut joined = Vec::new();
         session
             .run_with(&mut |_, tensor| {
-                if tensor.name() == "joined" {
+                if tensor.name().starts_with("joined") {
                     joined = (0..tensor.len()).map(|i| tensor.q(i)).collect();
                 }
             })
