@@ -203,7 +203,7 @@ impl Copy {
 pub enum Geometry {
     /// Of a convolution or a pooling.
     Window(Window),
-    /// Of a [`Copy`].
+    /// Of a [`struct@Copy`].
     Crop {
         /// Row, column, channel of the first element; may be negative.
         start: [i32; 3],
