@@ -184,10 +184,8 @@ fn quads<I: Isa, const NV: usize>(
         live.after_quads(isa, first..first + deep, channels.start, whole);
         pixel += deep;
     }
-    if whole < channels.len() {
-        let channels = channels.start + whole..channels.end;
-        singles(isa, op, operands, live, Place { pixels, channels });
-    }
+    let channels = channels.start + whole..channels.end;
+    singles(isa, op, operands, live, Place { pixels, channels });
 }
 
 /// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while all pixels
@@ -227,10 +225,8 @@ fn gated<I: Isa>(
     for pixel in pixels.clone() {
         live.after_quads(isa, pixel..pixel + 1, channels.start, whole);
     }
-    if whole < channels.len() {
-        let channels = channels.start + whole..channels.end;
-        singles(isa, op, operands, live, Place { pixels, channels });
-    }
+    let channels = channels.start + whole..channels.end;
+    singles(isa, op, operands, live, Place { pixels, channels });
 }
 
 /// `f32(x' * factor) * multiplier`, where `factor` is an integer: 255 * 65,535 is less than 2^24, so the product of

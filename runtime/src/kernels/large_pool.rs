@@ -2,7 +2,7 @@
 
 use super::Io;
 use super::geometry::Geometry;
-use super::pool::PackedPool;
+use super::pool::{PackedPool, larger};
 use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
@@ -88,19 +88,12 @@ fn columns(g: &Geometry, x: usize) -> Range<usize> {
     first..first + inside.len()
 }
 
-/// Keeps the larger values of stored bytes.
+/// [`larger`], of whole blocks where there are.
 #[inline(always)]
 fn raise<I: Isa>(kept: &mut [u8], x: &[u8]) {
     if let (Some(kept), Some(x)) = (kept.first_chunk_mut::<BLOCK>(), x.first_chunk::<BLOCK>()) {
         larger::<I>(kept, x);
     } else {
         larger::<I>(kept, x);
-    }
-}
-
-#[inline(always)]
-fn larger<I: Isa>(kept: &mut [u8], x: &[u8]) {
-    for (kept, x) in kept.iter_mut().zip(x) {
-        *kept = if I::BIAS == 0 { (*kept as i8).max(*x as i8) as u8 } else { (*kept).max(*x) };
     }
 }

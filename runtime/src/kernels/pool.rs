@@ -103,18 +103,20 @@ impl Kernel for Max<'_> {
                     for kx in 0..columns.len() {
                         // The slack behind the tensor has room for a piece.
                         let x = &io.input[first + kx * g.dilation[1] * stride..][..PIECE];
-                        for (most, x) in most.iter_mut().zip(x) {
-                            *most = if I::BIAS == 0 {
-                                (*most as i8).max(*x as i8) as u8
-                            } else {
-                                (*most).max(*x)
-                            };
-                        }
+                        larger::<I>(&mut most, x);
                     }
                 }
                 out.copy_from_slice(&most[..out.len()]);
             }
         }
+    }
+}
+
+/// Keeps the larger values of stored bytes.
+#[inline(always)]
+pub(super) fn larger<I: Isa>(kept: &mut [u8], x: &[u8]) {
+    for (kept, x) in kept.iter_mut().zip(x) {
+        *kept = if I::BIAS == 0 { (*kept as i8).max(*x as i8) as u8 } else { (*kept).max(*x) };
     }
 }
 

@@ -61,7 +61,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
             ChannelOrder::Bgr => Some([2, 1, 0]),
             ChannelOrder::Gray | ChannelOrder::Features => None,
         };
-        if let (Some([first, second, third]), Some(at), true) = (tables, at, self.has_quads()) {
+        if let (Some([first, second, third]), Some(at), true) = (tables, at, self.has_bytes(4)) {
             // A word per pixel: with a byte per channel, an image took longer than its first convolution.
             let xor = self.session.xor;
             self.write(|map, _| {
@@ -116,7 +116,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let quantizer = self.quantizer();
         self.check_len(values.len())?;
         let platform = self.session.platform;
-        let (quads, triples) = (self.has_quads(), self.has_triples());
+        let (quads, triples) = (self.has_bytes(4), self.has_bytes(3));
         self.write(|map, part| {
             let (pixels, rest) = (part.pixels.end, MASK as u8 ^ platform.act_xor());
             let quantize = |value, c| quantizer.quantize(value, c);
@@ -207,16 +207,10 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         });
     }
 
-    /// Whether pixels are words: three channels and a mask, or four channels, of i8.
-    fn has_quads(&self) -> bool {
+    /// Whether pixels are `count` i8 without gaps: four are three channels and a mask, or four channels.
+    fn has_bytes(&self, count: u32) -> bool {
         let desc = self.desc();
-        desc.dtype == DType::I8 && desc.channels == 4 && desc.pixel_stride == 4
-    }
-
-    /// Whether pixels are three i8.
-    fn has_triples(&self) -> bool {
-        let desc = self.desc();
-        desc.dtype == DType::I8 && desc.channels == 3 && desc.pixel_stride == 3
+        desc.dtype == DType::I8 && desc.channels == count && desc.pixel_stride == count
     }
 
     fn check_len(&self, len: usize) -> Result<(), Error> {
