@@ -47,6 +47,7 @@ impl Isa for Avx2 {
     const MR: usize = 4;
     const NV: usize = 2;
     const WIDE: usize = 0;
+    const FINISHES: bool = true;
     const TRANSLATES: bool = false;
 
     type I = __m256i;

@@ -120,6 +120,7 @@ impl Isa for Avx512Vnni {
     const MR: usize = 14;
     const NV: usize = 2;
     const WIDE: usize = 6;
+    const FINISHES: bool = true;
     const TRANSLATES: bool = true;
 
     type I = __m512i;

@@ -60,6 +60,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     const NV: usize;
     /// Rows of a tile with four vectors in a row, where that is another tile worth having; otherwise 0.
     const WIDE: usize;
+    /// Whether there are registers in which sums can be finished.
+    const FINISHES: bool;
     /// Whether [`Isa::translate`] needs so few registers that it can run beside a tile's sums.
     const TRANSLATES: bool;
 

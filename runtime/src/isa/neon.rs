@@ -52,6 +52,7 @@ impl Isa for Neon {
     const MR: usize = 4;
     const NV: usize = 4;
     const WIDE: usize = 0;
+    const FINISHES: bool = true;
     const TRANSLATES: bool = false;
 
     type I = int32x4_t;

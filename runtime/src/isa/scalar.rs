@@ -9,6 +9,12 @@ pub struct Scalar;
 
 const LANES: usize = 4;
 
+// Shapes of a kernel in one function are compiled several times slower.
+#[inline(never)]
+fn entered<K: Kernel>(isa: Scalar, kernel: K) -> K::Output {
+    kernel.eval(isa)
+}
+
 impl Isa for Scalar {
     const NAME: &'static str = "scalar";
     const LANES: usize = LANES;
@@ -16,6 +22,7 @@ impl Isa for Scalar {
     const MR: usize = 4;
     const NV: usize = 2;
     const WIDE: usize = 0;
+    const FINISHES: bool = false;
     const TRANSLATES: bool = true;
 
     type I = [i32; LANES];
@@ -28,7 +35,7 @@ impl Isa for Scalar {
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
-        kernel.eval(self)
+        entered(self, kernel)
     }
 
     #[inline(always)]

@@ -204,16 +204,12 @@ fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
 /// The tiles of every instruction set: rows by vectors. Every shape is a function of its own: registers are allocated
 /// for it alone, and its assembly can be looked at. `const` blocks keep shapes that the set lacks from being compiled.
 macro_rules! shapes {
-    ($has:ident, $isa:ident, $rows:ident, $vectors:ident, $args:ident; $($nv:literal: $($mr:literal)*;)*) => {
+    ($has:ident, $tail:literal, $isa:ident, $rows:ident, $vectors:ident, $args:ident;
+        $($nv:literal: $($mr:literal)*;)*) => {
         match ($rows, $vectors) {
             $($(($mr, $nv) => if const { $has::<I>($mr, $nv) } {
-                if $args.lanes == 0 {
-                    let tile = Tile::<_, $mr, $nv, false>($args);
-                    $isa.enter(Entered { tile, isa: $isa })
-                } else {
-                    let tile = Tile::<_, $mr, $nv, true>($args);
-                    $isa.enter(Entered { tile, isa: $isa })
-                }
+                let tile = Tile::<_, $mr, $nv, $tail>($args);
+                $isa.enter(Entered { tile, isa: $isa })
             } else {
                 unreachable!("no such tile")
             })*)*
@@ -232,9 +228,11 @@ const fn has<I: Isa>(rows: usize, vectors: usize) -> bool {
     rows <= I::MR && (vectors == 1 || vectors == I::NV)
 }
 
-/// Whether [`finished`] has a shape: the large ones.
+/// Whether [`finished`] has a shape: the large ones. Each is a large function, so there are none with lanes.
 pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
-    if vectors == I::NV || vectors == 1 {
+    if !I::FINISHES {
+        false
+    } else if vectors == I::NV || vectors == 1 {
         2 * rows >= I::MR && rows <= I::MR && (vectors > 1 || rows >= 4)
     } else {
         vectors == 4 && rows <= I::WIDE
@@ -244,14 +242,22 @@ pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
 /// Runs a tile of `rows` (at most `I::MR`) by `vectors` (1 or `I::NV`).
 #[inline(always)]
 pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_, ToMemory<'_>>) {
-    shapes!(has, isa, rows, vectors, args;
-        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        4: 1 2 3 4;
-    )
+    if args.lanes == 0 {
+        shapes!(has, false, isa, rows, vectors, args;
+            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            4: 1 2 3 4;
+        )
+    } else {
+        shapes!(has, true, isa, rows, vectors, args;
+            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+            4: 1 2 3 4;
+        )
+    }
 }
 
-/// Runs a tile and finishes its sums; `rows` by `vectors` as [`finishes`] says.
+/// Runs a tile without lanes and finishes its sums; `rows` by `vectors` as [`finishes`] says.
 #[inline(always)]
 pub(super) fn finished<I: Isa>(
     isa: I,
@@ -259,7 +265,8 @@ pub(super) fn finished<I: Isa>(
     vectors: usize,
     args: Args<'_, ToEpilogue<'_, '_, I>>,
 ) {
-    shapes!(finishes, isa, rows, vectors, args;
+    debug_assert_eq!(args.lanes, 0);
+    shapes!(finishes, false, isa, rows, vectors, args;
         1: 4 5 6 7 8 9 10 11 12 13 14;
         2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
         4: 1 2 3 4 5 6;

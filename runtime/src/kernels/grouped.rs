@@ -83,11 +83,12 @@ pub(super) fn run<I: Isa>(
 /// Runs a row in tiles of `tile` pixels. Every shape is a function of its own, as in `gemm`.
 #[inline(always)]
 fn run_row<I: Isa>(isa: I, tile: usize, row: Row<'_, '_, i8, I>) {
-    let tile = if row.segment.width < tile { 1 } else { tile };
+    // Without registers for them, large tiles are large functions for nothing.
+    let tile = if row.segment.width < tile || !I::FINISHES { 1 } else { tile };
     macro_rules! shapes {
         ($(($cpg:literal, $stride:literal, $p:literal))*) => {
             match (row.body.depth, row.body.geometry.stride[1], tile) {
-                $(($cpg, $stride, $p) => {
+                $(($cpg, $stride, $p) if const { $p == 1 || I::FINISHES } => {
                     const COLS: usize = ($p - 1) * $stride + COLUMNS;
                     isa.enter(Tiled::<I, $cpg, $stride, $p, COLS> { isa, row })
                 })*

@@ -87,10 +87,12 @@ impl Weights {
         let (runs, depth) = match walk {
             Walk::Taps => (g.taps(), body.depth),
             Walk::Rows => (g.size[0], row),
-            Walk::Windows => (1, g.size[0] * row),
+            // Whole steps: no lanes.
+            Walk::Windows => (1, (g.size[0] * row).next_multiple_of(16)),
         };
 
         let wide = I::WIDE > 0
+            && depth.div_ceil(4).is_multiple_of(4)
             && body.finishes_in_registers()
             && g.pixels() > 1
             && panel_bytes::<I>(runs, depth, 4) <= WIDE_BYTES;
@@ -128,7 +130,7 @@ impl Weights {
             panel::<I>(out, p.vectors, channels, runs, depth, |n, run, k| {
                 let taps_before = if walk == Walk::Rows { run * g.size[1] } else { run };
                 let (tap, k) = (taps_before + k / body.depth, k % body.depth);
-                source.at(p.channels.0 + n, tap, k)
+                if tap < g.taps() { source.at(p.channels.0 + n, tap, k) } else { 0 }
             });
         }
         let padding = alloc::vec![body.zero; groups * depth + SPARE];
@@ -237,6 +239,7 @@ pub(super) fn run<I: Isa>(
                     asked += count * steps * AHEAD;
                     let bias = &body.bias[p.channels.0..];
                     if count == weights.runs
+                        && lanes == 0
                         && body.finishes_in_registers()
                         && p.channels.1 - p.channels.0 == p.vectors * I::LANES
                         && finishes::<I>(height, p.vectors)

@@ -3,7 +3,7 @@
 use super::conv::Body;
 use super::epilogue::{Column, Live, MAX_LANES};
 use super::geometry::Geometry;
-use crate::isa::Isa;
+use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
 /// Most pixels of a segment.
@@ -69,7 +69,8 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
     /// Whether sums need not go through memory.
     #[inline(always)]
     pub fn is_direct<const P: usize>(&self) -> bool {
-        P >= 4
+        I::FINISHES
+            && P >= 4
             && self.body.finishes_in_registers()
             && self.channel + I::LANES <= self.body.channels_out
     }
@@ -78,7 +79,7 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
     #[inline(always)]
     pub fn take<const P: usize>(&mut self, isa: I, direct: bool, x: usize, acc: &[I::I; P]) {
         const { assert!(P == 1 || (P >= 4 && P <= 8)) };
-        if P >= 4 && direct {
+        if I::FINISHES && P >= 4 && direct {
             let scale = [isa.load_f32(&self.body.multiplier[self.channel..])];
             let pixel = self.segment.y * self.body.geometry.output[1] + x;
             let quad = [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]];
@@ -103,27 +104,35 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
             let pixel = segment.y * body.geometry.output[1] + segment.x;
             live.after_quads(isa, pixel..pixel + segment.width, channel, I::LANES);
         } else {
-            finish(isa, body, sums, segment, channel, live);
+            // A function of its own, once for all tiles.
+            isa.enter(Finish { isa, body, sums, segment, channel, live });
         }
     }
 }
 
-/// Scales the sums of channels `channel..channel + lanes` and passes them to the epilogue.
-#[inline(always)]
-fn finish<I: Isa>(
+/// Scales the sums of up to `LANES` channels and passes them to the epilogue.
+struct Finish<'a, 'l, I: Isa> {
     isa: I,
-    body: &Body,
-    sums: &Sums,
+    body: &'l Body,
+    sums: &'l Sums,
     segment: Segment,
     channel: usize,
-    live: &mut Live<'_, I>,
-) {
-    let lanes = I::LANES.min(body.channels_out - channel);
-    let scale = body.scale(isa, channel);
-    let pixel = segment.y * body.geometry.output[1] + segment.x;
-    let column =
-        Column { sums: &sums.0, step: I::LANES, pixel, count: segment.width, channel, lanes };
-    live.column(isa, &scale, column);
+    live: &'l mut Live<'a, I>,
+}
+
+impl<I: Isa> Kernel for Finish<'_, '_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, body, sums, segment, channel, live } = self;
+        let lanes = I::LANES.min(body.channels_out - channel);
+        let scale = body.scale(isa, channel);
+        let pixel = segment.y * body.geometry.output[1] + segment.x;
+        let column =
+            Column { sums: &sums.0, step: I::LANES, pixel, count: segment.width, channel, lanes };
+        live.column(isa, &scale, column);
+    }
 }
 
 #[cfg(test)]
