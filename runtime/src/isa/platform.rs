@@ -3,7 +3,7 @@
 #[cfg(target_arch = "aarch64")]
 use super::Neon;
 #[cfg(target_arch = "x86_64")]
-use super::{Avx2, Avx512Vnni};
+use super::{Avx2, Avx512Vnni, AvxVnni};
 use super::{Isa, Kernel, Scalar};
 
 /// An instruction set that this machine has.
@@ -21,6 +21,8 @@ enum Set {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
     #[cfg(target_arch = "aarch64")]
@@ -44,7 +46,11 @@ impl Platform {
     pub fn available() -> impl Iterator<Item = Self> {
         let scalar = core::iter::once(Set::Scalar(Scalar));
         #[cfg(target_arch = "x86_64")]
-        let vector = [Avx2::new().map(Set::Avx2), Avx512Vnni::new().map(Set::Avx512Vnni)];
+        let vector = [
+            Avx2::new().map(Set::Avx2),
+            AvxVnni::new().map(Set::AvxVnni),
+            Avx512Vnni::new().map(Set::Avx512Vnni),
+        ];
         #[cfg(target_arch = "aarch64")]
         let vector = [Neon::new().map(Set::Neon)];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -58,7 +64,7 @@ impl Platform {
         Self::available().find(|p| p.name() == name)
     }
 
-    /// `scalar`, `avx2`, `avx512vnni` or `neon`.
+    /// `scalar`, `avx2`, `avxvnni`, `avx512vnni` or `neon`.
     #[must_use]
     pub fn name(self) -> &'static str {
         struct Name;
@@ -93,6 +99,8 @@ impl Platform {
             Set::Scalar(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(isa) => isa.enter(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni(isa) => isa.enter(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512Vnni(isa) => isa.enter(kernel),
             #[cfg(target_arch = "aarch64")]

@@ -3,8 +3,13 @@
 use crate::isa::{Isa, Kernel, Platform};
 use std::time::Instant;
 
-/// Independent accumulators: enough to hide the latency of the dot product.
-const CHAINS: usize = 12;
+/// Independent accumulators: activations by vectors of weights, enough to hide the latency of the dot product. No two
+/// share both factors: sets that add products in a step of its own would multiply them once.
+const ROWS: usize = 2;
+const VECTORS: usize = 6;
+
+/// Activations of a round, other ones in each lane.
+const ROUND: [u8; 16] = [3, 5, 7, 9, 13, 15, 17, 19, 23, 25, 27, 29, 33, 35, 37, 39];
 
 /// Dot products on registers, and next to nothing else.
 struct Dots {
@@ -18,22 +23,32 @@ impl Kernel for Dots {
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) -> u64 {
         // Other activations in every round: a sum of equal products would be computed outside of the loop.
-        let bytes = core::hint::black_box([[3u8; 16], [5; 16], [7; 16], [9; 16]]);
-        let weights = core::hint::black_box([5i8; 64]);
-        let w = isa.weights(&weights);
-        let mut acc: [I::I; CHAINS] = core::array::from_fn(|i| isa.splat(i as i32));
+        let bytes = core::hint::black_box([
+            ROUND,
+            ROUND.map(|b| b + 40),
+            ROUND.map(|b| b + 80),
+            ROUND.map(|b| b + 120),
+        ]);
+        let weights =
+            core::hint::black_box([[5i8; 64], [6; 64], [7; 64], [8; 64], [9; 64], [10; 64]]);
+        let w: [I::W; VECTORS] = core::array::from_fn(|v| isa.weights(&weights[v]));
+        let mut acc = [[isa.splat(1); VECTORS]; ROWS];
         for round in 0..self.rounds {
-            let x = isa.lane::<0>(isa.acts(&bytes[round as usize % 4]));
-            for a in &mut acc {
-                *a = isa.dp(*a, x, w);
+            let bytes = isa.acts(&bytes[round as usize % 4]);
+            let x: [I::X; ROWS] = [isa.lane::<0>(bytes), isa.lane::<1>(bytes)];
+            for (row, x) in acc.iter_mut().zip(x) {
+                for (a, w) in row.iter_mut().zip(&w) {
+                    *a = isa.dp(*a, x, *w);
+                }
             }
         }
         let mut sums = [0; 16];
-        for a in acc {
+        for a in acc.as_flattened() {
+            let a = *a;
             isa.store_i32(a, &mut sums);
             core::hint::black_box(&sums);
         }
-        u64::from(self.rounds) * (CHAINS * I::LANES * 4) as u64
+        u64::from(self.rounds) * (ROWS * VECTORS * I::LANES * 4) as u64
     }
 }
 
@@ -49,7 +64,7 @@ impl Platform {
         };
         // As many rounds as fill a millisecond.
         let first = rate(10_000);
-        let macs_per_round = (CHAINS * 4 * 16) as f64;
+        let macs_per_round = (ROWS * VECTORS * 4 * 16) as f64;
         let rounds = (first * 1e6 / macs_per_round).clamp(1e3, 1e7) as u32;
         (0..20).map(|_| rate(rounds)).fold(first, f64::max)
     }
