@@ -51,6 +51,12 @@ impl Body {
         }
     }
 
+    /// Whether sums may be finished four vectors at a time.
+    #[inline(always)]
+    pub fn finishes_in_quads(&self) -> bool {
+        self.epilogue.is_bounded() && self.slope.is_none()
+    }
+
     /// Whether sums may be finished in registers, by their multiplier and the epilogue alone.
     #[inline(always)]
     pub fn finishes_in_registers(&self) -> bool {

@@ -16,9 +16,9 @@ pub(super) const MAX_LANES: usize = 16;
 
 /// Tensors of more bytes are asked for in time; for smaller ones the hints cost more than they save (3x3 32-32 @32:
 /// 0.60 -> 0.62 ms for WRN-28-2, while WRN-16-4 at 320x320 went from 26.4 to 25.2 ms).
-const FAR: usize = 512 << 10;
+pub(super) const FAR: usize = 512 << 10;
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Per-channel f32 constants, padded for vector loads.
 pub(super) fn channels_f32(bytes: &[u8]) -> Vec<f32> {

@@ -7,13 +7,13 @@
 //! Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
-use super::epilogue::{Column, Live};
+use super::epilogue::{Column, FAR, LINE, Live, Scale};
 use super::gemm::{
     AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
 use super::geometry::Geometry;
 use super::pack::{Packed, panel, panel_bytes};
-use crate::isa::{Isa, Room, Runs, copy_strided};
+use crate::isa::{Isa, Kernel, Room, Runs, copy_strided};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -204,6 +204,7 @@ pub(super) fn run<I: Isa>(
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
     let finder = Finder::new(g, weights.walk);
+    let is_far = g.is_pointwise() && input.len() > FAR;
 
     let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
@@ -221,6 +222,12 @@ pub(super) fn run<I: Isa>(
                 finder.copy(body, input, tile_pixels.clone(), &mut copies.0);
             }
             let copies = copies.as_ref().map_or(&[][..], |copies| &copies.0);
+            if is_far {
+                let start = (from + height) * g.pixel_stride;
+                for at in (start..start + height * g.pixel_stride).step_by(LINE) {
+                    isa.prefetch_line(input, at);
+                }
+            }
             let mut first = 0;
             while first < weights.runs {
                 let count = (weights.runs - first).min(MAX_RUNS);
@@ -511,6 +518,14 @@ fn finish<I: Isa>(
     pixels: Range<usize>,
     live: &mut Live<'_, I>,
 ) {
+    let whole = p.channels.1 - p.channels.0 == p.vectors * I::LANES && p.channels.1 <= channels.end;
+    if whole && body.finishes_in_quads() && pixels.len() * p.vectors >= 4 {
+        match p.vectors {
+            1 => return isa.enter(Quads::<I, 1> { isa, body, sums, p, pixels, live }),
+            2 => return isa.enter(Quads::<I, 2> { isa, body, sums, p, pixels, live }),
+            _ => {}
+        }
+    }
     for v in 0..p.vectors {
         let channel = p.channels.0 + v * I::LANES;
         if channel >= p.channels.1.min(channels.end) {
@@ -527,5 +542,42 @@ fn finish<I: Isa>(
             lanes,
         };
         live.column(isa, &scale, column);
+    }
+}
+
+/// Finishes a whole tile of `NV` vectors, four sums at a time. A function of its own, so that the constants of SiLU stay
+/// in registers.
+struct Quads<'a, 'l, I: Isa, const NV: usize> {
+    isa: I,
+    body: &'l Body,
+    sums: &'l [i32],
+    p: &'l Panel,
+    pixels: Range<usize>,
+    live: &'l mut Live<'a, I>,
+}
+
+impl<I: Isa, const NV: usize> Kernel for Quads<'_, '_, I, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, body, sums, p, pixels, live } = self;
+        let channel = p.channels.0;
+        let scale: [Scale<I>; NV] =
+            core::array::from_fn(|n| body.scale(isa, channel + n * I::LANES));
+        let per_quad = const { 4 / NV };
+        for at in (0..pixels.len()).step_by(per_quad) {
+            // The last quad moves back and finishes some rows again.
+            let first = at.min(pixels.len() - per_quad);
+            let sums = &sums[first * NV * I::LANES..][..4 * I::LANES];
+            let value = [
+                scale[0].value(isa, isa.load_i32(sums)),
+                scale[1 % NV].value(isa, isa.load_i32(&sums[I::LANES..])),
+                scale[2 % NV].value(isa, isa.load_i32(&sums[2 * I::LANES..])),
+                scale[3 % NV].value(isa, isa.load_i32(&sums[3 * I::LANES..])),
+            ];
+            live.quad_of::<NV>(isa, value, pixels.start + first, 1, channel);
+        }
+        live.after_quads(isa, pixels, channel, NV * I::LANES);
     }
 }
