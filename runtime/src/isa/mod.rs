@@ -6,6 +6,7 @@
 //! `unsafe`; each file holds one set. `tests` runs every operation of every set against [`Scalar`].
 #![allow(unsafe_code)]
 
+mod area;
 mod platform;
 mod runs;
 mod scalar;
@@ -24,6 +25,7 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
+pub(crate) use area::{Area, AreaMut};
 #[cfg(target_arch = "x86_64")]
 pub use avx_vnni::AvxVnni;
 #[cfg(target_arch = "x86_64")]

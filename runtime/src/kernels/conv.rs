@@ -1,7 +1,8 @@
 //! Convolution: packing and the choice of a kernel.
 
-use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, Scale, channels_f32};
+use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
+use super::scale::Scale;
 use super::{Io, Lookup, depthwise, grouped, indirect};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};

@@ -1,7 +1,8 @@
 //! Depthwise convolution: vectors of channels, any window.
 
 use super::conv::{Body, Source};
-use super::epilogue::{Live, MAX_LANES};
+use super::epilogue::MAX_LANES;
+use super::live::Live;
 use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
 use crate::isa::{Isa, Kernel, strided, strided_inside};
 use alloc::vec::Vec;

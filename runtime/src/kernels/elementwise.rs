@@ -1,6 +1,7 @@
 //! Sums, products and per-channel affine maps of tensors.
 
-use super::epilogue::{Ends, Live, Operand, PackedEpilogue, channels_f32};
+use super::epilogue::{Ends, Operand, PackedEpilogue, channels_f32};
+use super::live::Live;
 use super::{Io, Lookup};
 use crate::desc::{DType, OpKind, Store, TensorDesc, TensorId};
 use crate::isa::{Isa, Kernel, Platform};
@@ -179,7 +180,7 @@ fn quads<I: Isa, const NV: usize>(
                 op.value(isa, operands, first + 2 / NV, channel + 2 % NV * I::LANES),
                 op.value(isa, operands, first + 3 / NV, channel + 3 % NV * I::LANES),
             ];
-            live.quad_of::<NV>(isa, value, first, 1, channel);
+            live.quad::<NV>(isa, value, first, channel);
         }
         live.after_quads(isa, first..first + deep, channels.start, whole);
         pixel += deep;
@@ -203,7 +204,7 @@ fn gated<I: Isa>(
     let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
     let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
     for channel in (channels.start..channels.start + whole).step_by(step) {
-        // No closures, as in `Live::quad`.
+        // No closures, as in `Pixels::quad`.
         let factors = [
             isa.to_f32(gate.load(isa, gates, channel)),
             isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
@@ -219,7 +220,7 @@ fn gated<I: Isa>(
                 gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
                 gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
             ];
-            live.quad_of::<4>(isa, value, pixel, 1, channel);
+            live.quad::<4>(isa, value, pixel, channel);
         }
     }
     for pixel in pixels.clone() {

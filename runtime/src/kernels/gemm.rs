@@ -6,7 +6,9 @@
 //! both loops in one function accumulators were spilled and the rate fell from 86 to 63 % of the peak (`rates`,
 //! 3x3 128-128 @28). What becomes of the sums is the business of an [`End`]. Tested through `conv`.
 
-use super::epilogue::Live;
+use super::live::Live;
+use super::quads::Pixels;
+use super::scale::scaled;
 use crate::isa::{Isa, Kernel, Runs};
 
 /// Most rows of a tile on any instruction set.
@@ -83,45 +85,42 @@ impl<I: Isa> End<I> for ToEpilogue<'_, '_, I> {
     }
 
     #[inline(always)]
-    fn take<const MR: usize, const NV: usize>(mut self, isa: I, acc: &[[I::I; NV]; MR]) {
-        let scale: [I::F; NV] =
-            core::array::from_fn(|n| isa.load_f32(&self.multiplier[n * I::LANES..]));
+    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]) {
+        let Self { multiplier, live, pixel, channel, .. } = self;
+        let scale: [I::F; NV] = core::array::from_fn(|n| isa.load_f32(&multiplier[n * I::LANES..]));
+        let mut pixels = Pixels::<I, MR>::new(isa, live, pixel, channel, NV * I::LANES);
         // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
-        self.rows::<MR, NV, 0>(isa, acc, &scale);
-        self.rows::<MR, NV, 1>(isa, acc, &scale);
-        self.rows::<MR, NV, 2>(isa, acc, &scale);
-        self.rows::<MR, NV, 3>(isa, acc, &scale);
-        self.rows::<MR, NV, 4>(isa, acc, &scale);
-        self.rows::<MR, NV, 5>(isa, acc, &scale);
-        self.rows::<MR, NV, 6>(isa, acc, &scale);
-        self.live.after_quads(isa, self.pixel..self.pixel + MR, self.channel, NV * I::LANES);
+        rows::<I, MR, NV, 0>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 1>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 2>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 3>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 4>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 5>(isa, acc, &scale, &mut pixels);
+        rows::<I, MR, NV, 6>(isa, acc, &scale, &mut pixels);
+        live.after_quads(isa, pixel..pixel + MR, channel, NV * I::LANES);
     }
 }
 
-impl<I: Isa> ToEpilogue<'_, '_, I> {
-    /// Finishes the `Q`th four vectors.
-    #[inline(always)]
-    fn rows<const MR: usize, const NV: usize, const Q: usize>(
-        &mut self,
-        isa: I,
-        acc: &[[I::I; NV]; MR],
-        scale: &[I::F; NV],
-    ) {
-        const { assert!(NV == 1 || NV == 2 || NV == 4) };
-        let per_quad = const { 4 / NV };
-        let first = Q * per_quad;
-        if NV == 1 && first < MR && MR >= 4 {
-            // The last four move back and finish some rows again.
-            let first = first.min(MR.saturating_sub(4));
-            let quad = [acc[first][0], acc[first + 1][0], acc[first + 2][0], acc[first + 3][0]];
-            self.live.quad::<NV>(isa, quad, scale, self.pixel + first, 1, self.channel);
-        } else if NV > 1 && first < MR {
-            // An odd row at the end is finished twice.
-            let last = (first + per_quad - 1).min(MR - 1);
-            let next = last - first;
-            let quad = [acc[first][0], acc[first][1 % NV], acc[last][2 % NV], acc[last][3 % NV]];
-            self.live.quad::<NV>(isa, quad, scale, self.pixel + first, next, self.channel);
-        }
+/// Finishes the `Q`th four vectors.
+#[inline(always)]
+fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
+    isa: I,
+    acc: &[[I::I; NV]; MR],
+    scale: &[I::F; NV],
+    pixels: &mut Pixels<'_, I, MR>,
+) {
+    let per_quad = const { 4 / NV };
+    let first = Q * per_quad;
+    if NV == 1 && first < MR && MR >= 4 {
+        // The last four move back and finish some rows again.
+        let first = first.min(MR.saturating_sub(4));
+        let quad = [acc[first][0], acc[first + 1][0], acc[first + 2][0], acc[first + 3][0]];
+        pixels.quad::<NV>(isa, scaled(isa, quad, scale), first, first + 3);
+    } else if NV > 1 && first < MR {
+        // An odd row at the end is finished twice.
+        let last = (first + per_quad - 1).min(MR - 1);
+        let quad = [acc[first][0], acc[first][1 % NV], acc[last][2 % NV], acc[last][3 % NV]];
+        pixels.quad::<NV>(isa, scaled(isa, quad, scale), first, last);
     }
 }
 

@@ -5,7 +5,8 @@
 //! them. Groups of 32 channels and more fill the indirect GEMM's tile and are left to it.
 
 use super::conv::{Body, Source};
-use super::epilogue::{Live, MAX_LANES};
+use super::epilogue::MAX_LANES;
+use super::live::Live;
 use super::pack::{Packed, panel, panel_bytes};
 use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
 use crate::isa::{Isa, Kernel, strided, strided_inside};

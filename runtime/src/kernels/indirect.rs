@@ -7,12 +7,13 @@
 //! Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
-use super::epilogue::{Column, FAR, LINE, Live, Scale};
 use super::gemm::{
     AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
 use super::geometry::Geometry;
+use super::live::{Column, FAR, LINE, Live};
 use super::pack::{Packed, panel, panel_bytes};
+use super::scale::Scale;
 use crate::isa::{Isa, Kernel, Room, Runs, copy_strided};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -576,7 +577,7 @@ impl<I: Isa, const NV: usize> Kernel for Quads<'_, '_, I, NV> {
                 scale[2 % NV].value(isa, isa.load_i32(&sums[2 * I::LANES..])),
                 scale[3 % NV].value(isa, isa.load_i32(&sums[3 * I::LANES..])),
             ];
-            live.quad_of::<NV>(isa, value, pixels.start + first, 1, channel);
+            live.quad::<NV>(isa, value, pixels.start + first, channel);
         }
         live.after_quads(isa, pixels, channel, NV * I::LANES);
     }

@@ -15,12 +15,15 @@ mod geometry;
 mod grouped;
 mod indirect;
 mod large_pool;
+mod live;
 mod moves;
 mod op;
 mod pack;
 #[cfg(feature = "std")]
 mod peak;
 mod pool;
+mod quads;
+mod scale;
 mod segment;
 
 pub use concat::PackedConcat;

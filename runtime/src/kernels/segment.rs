@@ -1,8 +1,11 @@
 //! Runs of pixels of one output row, as the grouped and the depthwise kernel walk the map.
 
 use super::conv::Body;
-use super::epilogue::{Column, Live, MAX_LANES};
+use super::epilogue::MAX_LANES;
 use super::geometry::Geometry;
+use super::live::{Column, Live};
+use super::quads::Pixels;
+use super::scale::scaled;
 use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
@@ -82,12 +85,13 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
         if I::FINISHES && P >= 4 && direct {
             let scale = [isa.load_f32(&self.body.multiplier[self.channel..])];
             let pixel = self.segment.y * self.body.geometry.output[1] + x;
-            let quad = [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]];
-            self.live.quad::<1>(isa, quad, &scale, pixel, 1, self.channel);
+            let mut pixels = Pixels::<I, P>::new(isa, self.live, pixel, self.channel, I::LANES);
+            let quad = scaled(isa, [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]], &scale);
+            pixels.quad::<1>(isa, quad, 0, 3);
             if P > 4 {
                 let at = const { P.saturating_sub(4) };
                 let quad = [acc[at], acc[(at + 1) % P], acc[(at + 2) % P], acc[(at + 3) % P]];
-                self.live.quad::<1>(isa, quad, &scale, pixel + at, 1, self.channel);
+                pixels.quad::<1>(isa, scaled(isa, quad, &scale), at, at + 3);
             }
             return;
         }

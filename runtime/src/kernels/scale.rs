@@ -1,0 +1,60 @@
+//! What is done to an accumulator before the epilogue: multiplier, and activations that are no limits.
+
+use crate::isa::Isa;
+use crate::quant::{DENOMINATOR, NUMERATOR, REACH};
+
+/// What makes an accumulator a value, for `LANES` channels.
+pub(super) struct Scale<I: Isa> {
+    pub multiplier: I::F,
+    pub slope: Option<I::F>,
+    pub silu: Option<I::F>,
+}
+
+impl<I: Isa> Scale<I> {
+    /// `t = f32(acc) * m; t = t < 0 ? t * slope : t; t = silu(t) * factor`.
+    #[inline(always)]
+    pub fn value(&self, isa: I, acc: I::I) -> I::F {
+        let t = isa.mul_f32(isa.to_f32(acc), self.multiplier);
+        if let Some(factor) = self.silu {
+            return isa.mul_f32(silu(isa, t), factor);
+        }
+        match self.slope {
+            Some(slope) => {
+                // One of the summands is zero, so the sum is exact.
+                let zero = isa.splat_f32(0.0);
+                let below = isa.mul_f32(isa.min_f32(t, zero), slope);
+                isa.add_f32(isa.max_f32(t, zero), below)
+            }
+            None => t,
+        }
+    }
+}
+
+/// Sums of `NV` vectors of channels of `4 / NV` pixels, times their multipliers.
+#[inline(always)]
+pub(super) fn scaled<I: Isa, const NV: usize>(
+    isa: I,
+    sums: [I::I; 4],
+    scale: &[I::F; NV],
+) -> [I::F; 4] {
+    [
+        isa.mul_f32(isa.to_f32(sums[0]), scale[0]),
+        isa.mul_f32(isa.to_f32(sums[1]), scale[1 % NV]),
+        isa.mul_f32(isa.to_f32(sums[2]), scale[2 % NV]),
+        isa.mul_f32(isa.to_f32(sums[3]), scale[3 % NV]),
+    ]
+}
+
+/// [`crate::quant::silu`] of every lane.
+#[inline(always)]
+fn silu<I: Isa>(isa: I, x: I::F) -> I::F {
+    let [p0, p1, p2] = NUMERATOR;
+    let [q1, q2, q3] = DENOMINATOR;
+    let next = |sum: I::F, z: I::F, c: f32| isa.add_f32(isa.mul_f32(sum, z), isa.splat_f32(c));
+    let y = isa.max_f32(x, isa.splat_f32(-REACH));
+    let y = isa.min_f32(y, isa.splat_f32(REACH));
+    let z = isa.mul_f32(y, y);
+    let p = next(next(isa.splat_f32(p2), z, p1), z, p0);
+    let q = next(next(next(isa.splat_f32(q3), z, q2), z, q1), z, 1.0);
+    isa.mul_f32(x, isa.add_f32(isa.mul_f32(y, isa.div_f32(p, q)), isa.splat_f32(0.5)))
+}
