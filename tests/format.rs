@@ -3,7 +3,7 @@
 use kenar::detect::{BoxCode, Detection, Options};
 use kenar::format::seal;
 use kenar::{Error, Model, Session};
-use kenar_tests::detectors::{CODES, random_detector, random_detector_sizes};
+use kenar_tests::detectors::{CODES, random_detector, random_detector_sizes, random_silu_detector};
 use kenar_tests::models::{Size, random_model};
 use kenar_tests::random::Random;
 
@@ -53,7 +53,8 @@ fn every_truncation_is_an_error() {
 fn files(seeds: std::ops::Range<u64>) -> Vec<Vec<u8>> {
     let detectors = CODES.iter().map(|&code| random_detector(seeds.start, code, [16, 16], 3));
     let models = seeds.clone().map(|seed| random_model(seed, Size::TINY));
-    models.chain(detectors).chain([sizes(seeds.start)]).collect()
+    let silu = random_silu_detector(seeds.start, BoxCode::Anchor, &[[16, 16]], 3);
+    models.chain(detectors).chain([sizes(seeds.start), silu]).collect()
 }
 
 /// A detector of three sizes.
@@ -173,15 +174,18 @@ fn sizes_are_models_of_their_own() {
         session.output_hash().unwrap()
     };
     let all = [[16, 32], [32, 16], [48, 32]];
-    for (seed, code) in (40..).zip(CODES) {
-        let file = random_detector_sizes(seed, code, &all, 7);
+    type Make = fn(u64, BoxCode, &[[u32; 2]], u32) -> Vec<u8>;
+    let plain = CODES.map(|code| (random_detector_sizes as Make, code, [(1, 2), (1, 1)]));
+    let silu = (random_silu_detector as Make, BoxCode::Anchor, [(1, 3), (1, 3)]);
+    for (seed, (make, code, versions)) in (40..).zip(plain.into_iter().chain([silu])) {
+        let file = make(seed, code, &all, 7);
         let model = Model::parse(&file).unwrap();
-        assert_eq!(model.version(), (1, 2));
+        assert_eq!(model.version(), versions[0]);
         assert!(model.sizes().eq(all));
         for size in all {
-            let alone = random_detector_sizes(seed, code, &[size], 7);
+            let alone = make(seed, code, &[size], 7);
             let alone = Model::parse(&alone).unwrap();
-            assert_eq!(alone.version(), (1, 1));
+            assert_eq!(alone.version(), versions[1]);
             let model = model.with_size(size).unwrap();
             assert_eq!(hash(&model), hash(&alone), "{code:?} {size:?}");
             assert_eq!(model.plan_bytes(), alone.plan_bytes());
@@ -223,10 +227,11 @@ fn sizes_can_be_damaged() {
 }
 
 /// One file per released version of the format, written by `examples/format_fixture.rs`, with the hash of its outputs.
-const RELEASED: [(&str, u64); 3] = [
+const RELEASED: [(&str, u64); 4] = [
     ("1.0", 0x201c_b16d_87de_4d25),
     ("1.1", 0x923e_77da_9da6_a1bb),
     ("1.2", 0x6a86_a51f_7fdf_592c),
+    ("1.3", 0xf8ab_18a4_b91d_0703),
 ];
 
 #[test]

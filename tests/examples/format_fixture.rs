@@ -1,14 +1,14 @@
 //! Writes a model file for `tests/fixtures/format` and prints the hash of its outputs.
 //!
-//! `cargo run -p kenar-tests --example format_fixture -- 1.2`, once per released version of the format.
+//! `cargo run -p kenar-tests --example format_fixture -- 1.3`, once per released version of the format.
 
 use kenar::detect::BoxCode;
 use kenar::{Model, Session};
-use kenar_tests::detectors::random_detector_sizes;
+use kenar_tests::detectors::random_silu_detector;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let version = std::env::args().nth(1).ok_or("which version?")?;
-    let file = random_detector_sizes(17, BoxCode::Anchor, &[[32, 48], [16, 64]], 4);
+    let file = random_silu_detector(17, BoxCode::Anchor, &[[32, 48], [16, 64]], 4);
     let model = Model::parse(&file)?;
     let (major, minor) = model.version();
     if version != format!("{major}.{minor}") {

@@ -28,7 +28,7 @@ pub const CODES: [BoxCode; 5] = [
 /// If it does not load: that is a mistake in the writer, the planner or here.
 pub fn random_detector(seed: u64, code: BoxCode, size: [u32; 2], width: u32) -> Vec<u8> {
     let build = || {
-        let mut writer = detector(seed, code, size, width, false)?;
+        let mut writer = detector(seed, code, size, width, Shape::Plain)?;
         writer.plan_memory()?;
         writer.finish()
     };
@@ -41,10 +41,23 @@ pub fn random_detector(seed: u64, code: BoxCode, size: [u32; 2], width: u32) -> 
 ///
 /// As [`random_detector`].
 pub fn random_detector_sizes(seed: u64, code: BoxCode, sizes: &[[u32; 2]], width: u32) -> Vec<u8> {
+    planned(seed, code, sizes, width, Shape::Pooled)
+}
+
+/// [`random_detector_sizes`] whose 3x3 convolutions end in SiLU.
+///
+/// # Panics
+///
+/// As [`random_detector`].
+pub fn random_silu_detector(seed: u64, code: BoxCode, sizes: &[[u32; 2]], width: u32) -> Vec<u8> {
+    planned(seed, code, sizes, width, Shape::PooledSilu)
+}
+
+fn planned(seed: u64, code: BoxCode, sizes: &[[u32; 2]], width: u32, shape: Shape) -> Vec<u8> {
     let build = || {
-        let mut writer = detector(seed, code, sizes[0], width, true)?;
+        let mut writer = detector(seed, code, sizes[0], width, shape)?;
         for &size in &sizes[1..] {
-            let mut other = detector(seed, code, size, width, true)?;
+            let mut other = detector(seed, code, size, width, shape)?;
             let count = other.plan_memory()?.offsets.len() as u32;
             let shapes: Vec<[u32; 2]> = (0..count)
                 .map(|id| other.tensor(TensorId(id)))
@@ -61,16 +74,28 @@ pub fn random_detector_sizes(seed: u64, code: BoxCode, sizes: &[[u32; 2]], width
     build().unwrap_or_else(|error: Error| panic!("{code:?}: {error}"))
 }
 
+/// What a detector has beside its head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Plain,
+    Pooled,
+    PooledSilu,
+}
+
 fn detector(
     seed: u64,
     code: BoxCode,
     size: [u32; 2],
     width: u32,
-    pooled: bool,
+    shape: Shape,
 ) -> Result<ModelWriter, Error> {
-    let mut builder = Builder { random: Random::new(seed), writer: ModelWriter::new() };
+    let mut builder = Builder {
+        random: Random::new(seed),
+        writer: ModelWriter::new(),
+        silu: shape == Shape::PooledSilu,
+    };
     let map = builder.build(code, size, width)?;
-    if pooled {
+    if shape != Shape::Plain {
         builder.pool(map)?;
         builder.crop(map)?;
     }
@@ -80,6 +105,7 @@ fn detector(
 struct Builder {
     random: Random,
     writer: ModelWriter,
+    silu: bool,
 }
 
 impl Builder {
@@ -183,7 +209,7 @@ impl Builder {
         self.writer.add_output(name, output)
     }
 
-    /// A convolution whose results spread over the whole range.
+    /// A convolution whose results spread over the whole range, or with SiLU over its upper part.
     fn conv(
         &mut self,
         name: &str,
@@ -206,8 +232,12 @@ impl Builder {
         let bias: Vec<i32> = (0..channels).map(|_| random(20_000)).collect();
         // Products of two uniform numbers, one of -127..=127 and one of about -128..=127.
         let spread = 73.0 * 74.0 * (depth as f32).sqrt();
+        let silu = self.silu && side == 3;
+        let unit = if silu { 20.0 } else { 1.0 };
         let multiplier: Vec<f32> =
-            (0..channels).map(|_| (40 + random(15)) as f32 / spread).collect();
+            (0..channels).map(|_| (40 + random(15)) as f32 / (spread * unit)).collect();
+        let factors: Vec<f32> =
+            (0..if silu { channels } else { 0 }).map(|_| (20 + random(5)) as f32).collect();
         let pad = side / 2;
         let conv = Conv2d {
             input,
@@ -223,7 +253,7 @@ impl Builder {
             bias: self.writer.add_i32(&bias)?,
             multiplier: self.writer.add_f32(&multiplier)?,
             slope: None,
-            silu: None,
+            silu: if silu { Some(self.writer.add_f32(&factors)?) } else { None },
             epilogue: Epilogue {
                 residual: None,
                 store: Some(Store {

@@ -1,6 +1,6 @@
 """Train the detector of `network.py` on scenes of `render.py`.
 
-Usage: python train.py TRAIN HELD OUT [--epochs 24] [--minutes 40] [--start MODEL]
+Usage: python train.py TRAIN HELD OUT [--epochs 24] [--minutes 40] [--start MODEL] [--seed 1]
 
 TRAIN, HELD  folders that render.py wrote (it may still be writing TRAIN); OUT gets model.safetensors (float16) and log.jsonl.
 The learning rate falls with the epochs or with the clock, whichever is further. One thread; torch, numpy, cv2, pycocotools, safetensors.
@@ -142,9 +142,10 @@ def main():
     ap.add_argument("--epochs", type=int, default=24), ap.add_argument("--minutes", type=float, default=40)
     ap.add_argument("--batch", type=int, default=32), ap.add_argument("--rate", type=float, default=4e-3)
     ap.add_argument("--start", type=Path, help="weights to go on from")
+    ap.add_argument("--seed", type=int, default=1)
     args = ap.parse_args()
-    torch.set_num_threads(1), cv2.setNumThreads(1), torch.manual_seed(1)
-    rng = np.random.default_rng(1)
+    torch.set_num_threads(1), cv2.setNumThreads(1), torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
     stickers = Stickers(rng)
     args.out.mkdir(parents=True, exist_ok=True)
     model = (measure.load_model(args.start) if args.start else Detector(len(CLASSES))).to(memory_format=torch.channels_last)

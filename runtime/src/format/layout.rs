@@ -10,9 +10,11 @@ use crate::Error;
 /// Major version that this runtime reads and writes.
 pub const MAJOR: u16 = 1;
 /// Newest minor version that this runtime reads; it writes the oldest that can say what a file says.
-pub const MINOR: u16 = 2;
-/// The minor version that brought the last section.
+pub const MINOR: u16 = 3;
+/// The minor version that brought the last section, which no file of that version lacks.
 const MINOR_OF_SIZES: u16 = 2;
+/// The minor version that brought SiLU to convolutions.
+const MINOR_OF_SILU: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"KENAR\r\n\x1A";
 const HEADER_BYTES: usize = 128;
@@ -157,7 +159,7 @@ impl<'m> Layout<'m> {
         if end != file.len() {
             return Err(Error::SectionMisplaced { section: count as u32 - 1 });
         }
-        if has_sizes && sections[Section::Sizes as usize].is_empty() {
+        if minor == MINOR_OF_SIZES && sections[Section::Sizes as usize].is_empty() {
             return Err(Error::SectionSize { section: Section::Sizes as u32 });
         }
         Ok(Self { sections, arena_bytes, version: (major, minor) })
@@ -180,16 +182,22 @@ impl<'m> Layout<'m> {
     }
 }
 
-/// Puts sections together to a file.
+/// Puts sections together to a file. `silu` says whether a convolution among the operators has SiLU.
 #[cfg(feature = "alloc")]
 pub(super) fn assemble(
     sections: [&[u8]; Section::COUNT],
     arena_bytes: u32,
+    silu: bool,
 ) -> Result<alloc::vec::Vec<u8>, Error> {
     let padded = |len: usize| len.next_multiple_of(ALIGNMENT);
     let has_sizes = !sections[Section::Sizes as usize].is_empty();
-    let minor = if has_sizes { MINOR } else { MINOR_OF_SIZES - 1 };
-    let sections = &sections[..if has_sizes { Section::COUNT } else { Section::COUNT - 1 }];
+    let minor = match (silu, has_sizes) {
+        (true, _) => MINOR_OF_SILU,
+        (false, true) => MINOR_OF_SIZES,
+        (false, false) => MINOR_OF_SIZES - 1,
+    };
+    let count = if minor < MINOR_OF_SIZES { Section::COUNT - 1 } else { Section::COUNT };
+    let sections = &sections[..count];
     let total = HEADER_BYTES + sections.iter().map(|section| padded(section.len())).sum::<usize>();
     let stated = u32::try_from(total).map_err(|_| Error::TooLarge)?;
 

@@ -7,7 +7,7 @@
 //! ```text
 //! header     128 bytes
 //!   0  u8  magic[8]        "KENAR\r\n" 0x1A
-//!   8  u16 major, minor    1, 1; with several input sizes 1, 2
+//!   8  u16 major, minor    1, 1; with several input sizes 1, 2; with SiLU in a convolution 1, 3
 //!  12  u32 file_bytes      length of the file, a multiple of 64
 //!  16  u64 checksum        of all other bytes, see below
 //!  24  u32 arena_bytes     end of the memory plan
@@ -53,7 +53,8 @@
 //! | --- | --- |
 //! | 1.0 | first |
 //! | 1.1 | the head section; where a letterbox puts the image |
-//! | 1.2 | the sizes section; only files that have one state this version. SiLU of a convolution on unrounded values; a runtime that does not know it refuses the operator |
+//! | 1.2 | the sizes section; only files that have several sizes state this version |
+//! | 1.3 | SiLU of a convolution on unrounded sums; only files with such a convolution state this version, and their sizes section may be empty |
 
 mod head;
 mod layout;

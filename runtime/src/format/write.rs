@@ -37,7 +37,7 @@ use super::op::encode_op;
 use super::place;
 use super::sizes::{encode_size, with_geometry};
 use super::tensor::encode_tensor;
-use crate::desc::{DType, Geometry, List, Op, Span, TensorDesc, TensorId};
+use crate::desc::{DType, Geometry, List, Op, OpKind, Span, TensorDesc, TensorId};
 use crate::detect::Head;
 use crate::{Error, Model, plan};
 
@@ -445,7 +445,8 @@ impl ModelWriter {
             &self.data,
             &sizes,
         ];
-        let file = assemble(sections, self.arena_bytes)?;
+        let silu = |op: &Op| matches!(op.kind, OpKind::Conv2d(conv) if conv.silu.is_some());
+        let file = assemble(sections, self.arena_bytes, self.ops.iter().any(silu))?;
         Model::parse(&file)?;
         Ok(file)
     }
@@ -464,7 +465,7 @@ fn span(offset: usize, len: usize) -> Result<Span, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desc::{Conv2d, Epilogue, OpKind, Residual, Store, Window};
+    use crate::desc::{Conv2d, Epilogue, Residual, Store, Window};
     use std::vec;
 
     /// Two convolutions of a 6x5x4 map, the second with the first as residual, then both joined.
