@@ -1,39 +1,26 @@
 //! Indirect GEMM (Dukhan 2019, arXiv:1907.02129): convolution as a matrix product whose rows are found where they are,
 //! without an im2col copy. With one tap it is the pointwise GEMM, with one pixel the linear layer.
 //!
-//! Where nothing separates the columns of a window, each of its rows is one run of bytes, whatever the number of
-//! channels; at the edges of the map it is copied with padding first. Windows of few bytes, the first layer's above
-//! all, are gathered: a tile's windows are copied to one run each. Otherwise every tap is a run.
-//! Groups are panels that start at another input channel.
+//! What the rows read is the business of [`super::finder`]. Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
+use super::finder::{Copies, Finder, MAX_RUNS, SPARE, Walk};
 use super::gemm::{
     AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
-use super::geometry::Geometry;
 use super::live::{Column, FAR, LINE, Live};
 use super::pack::{Packed, panel, panel_bytes};
 use super::scale::Scale;
-use crate::isa::{Isa, Kernel, Room, Runs, copy_strided};
+use crate::isa::{Isa, Kernel, Room};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Runs that are kept for a tile; windows with more are walked in parts.
-const MAX_RUNS: usize = 64;
 /// Weights that stay in the second cache level while all pixels pass.
 const BLOCK_BYTES: usize = 256 << 10;
 /// Largest panel of four vectors, so that it stays in the first cache level.
 const WIDE_BYTES: usize = 40 << 10;
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
 pub(super) const CHANNEL_GRANULE: usize = 64;
-/// Largest window that is read by rows: it may be copied for every pixel at the edge.
-const MAX_WINDOW: usize = 1152;
-/// Largest window that is gathered, and its largest row: what is copied with one load.
-const MAX_GATHERED: usize = 512;
-const MAX_GATHERED_ROW: usize = 32;
-/// A copy's over-read.
-const SPARE: usize = 16;
-
 /// A run of output channels whose weights are packed together.
 #[derive(Clone, Copy)]
 struct Panel {
@@ -45,15 +32,6 @@ struct Panel {
     depth_start: usize,
     /// Vectors of output channels.
     vectors: usize,
-}
-
-/// What runs are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Walk {
-    Taps,
-    Rows,
-    /// Whole windows, copied.
-    Windows,
 }
 
 /// Packed panels.
@@ -73,18 +51,7 @@ impl Weights {
     pub fn pack<I: Isa>(_: I, body: &Body, groups: usize, source: Source<'_>) -> Self {
         let g = &body.geometry;
         let row = g.size[1] * body.depth;
-        let joined = groups == 1
-            && g.size[1] > 1
-            && g.dilation[1] == 1
-            && g.pixel_stride == body.depth
-            && g.size[0] <= MAX_RUNS;
-        let walk = if joined && row <= MAX_GATHERED_ROW && g.size[0] * row <= MAX_GATHERED {
-            Walk::Windows
-        } else if joined && g.size[0] * (row + SPARE) <= MAX_WINDOW + 3 * SPARE {
-            Walk::Rows
-        } else {
-            Walk::Taps
-        };
+        let walk = Walk::choose(body, groups);
         let (runs, depth) = match walk {
             Walk::Taps => (g.taps(), body.depth),
             Walk::Rows => (g.size[0], row),
@@ -174,10 +141,6 @@ impl Weights {
 #[repr(align(64))]
 struct Sums([i32; MAX_TILE]);
 
-/// Windows, or window rows at the edges of the map.
-#[repr(align(64))]
-struct Copies([u8; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)]);
-
 #[inline(always)]
 pub(super) fn run<I: Isa>(
     isa: I,
@@ -192,19 +155,11 @@ pub(super) fn run<I: Isa>(
     let (pixels, channels) =
         if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
-    // Padding on the right alone has edges too.
-    let has_edges = range_of(g, true, 0) != (0, g.output[1] as u32);
-    let has_copies = match weights.walk {
-        Walk::Taps => false,
-        Walk::Rows => has_edges,
-        Walk::Windows => true,
-    };
-    let mut copies =
-        if has_copies { Some(Copies([0; MAX_ROWS * (MAX_WINDOW + 3 * SPARE)])) } else { None };
+    let mut finder = Finder::new(body, weights.walk);
+    let mut copies = if finder.copies() { Some(Copies::new()) } else { None };
     let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
-    let finder = Finder::new(g, weights.walk);
     let is_far = g.is_pointwise() && input.len() > FAR;
 
     let mut rest = blocks::<I>(weights).peekable();
@@ -220,9 +175,8 @@ pub(super) fn run<I: Isa>(
             let height = left.div_ceil(left.div_ceil(most));
             let tile_pixels = from..from + height;
             if let Some(copies) = &mut copies {
-                finder.copy(body, input, tile_pixels.clone(), &mut copies.0);
+                finder.copy(body, input, tile_pixels.clone(), copies);
             }
-            let copies = copies.as_ref().map_or(&[][..], |copies| &copies.0);
             if is_far {
                 let start = (from + height) * g.pixel_stride;
                 for at in (start..start + height * g.pixel_stride).step_by(LINE) {
@@ -234,7 +188,7 @@ pub(super) fn run<I: Isa>(
                 let count = (weights.runs - first).min(MAX_RUNS);
                 let mut runs = room.begin(height, count, &weights.padding);
                 let places = (tile_pixels.clone(), first..first + count);
-                finder.find(body, input, copies, places, &mut runs);
+                finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
                 for p in block {
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
@@ -299,215 +253,6 @@ fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
         Some(block)
     })
 }
-/// How the runs of a tile are found: those of output columns whose taps are inside the map lie at even distances.
-struct Finder<'a> {
-    g: &'a Geometry,
-    walk: Walk,
-    /// The output columns for which run `i` of a window row is inside the map.
-    inside: [(u32, u32); MAX_RUNS],
-}
-
-impl<'a> Finder<'a> {
-    fn new(g: &'a Geometry, walk: Walk) -> Self {
-        let by_rows = walk != Walk::Taps;
-        let mut inside = [(0, 0); MAX_RUNS];
-        let count = if by_rows { 1 } else { g.size[1] };
-        for (kx, inside) in inside.iter_mut().take(count).enumerate() {
-            *inside = range_of(g, by_rows, kx);
-        }
-        Self { g, walk, inside }
-    }
-
-    /// The part of `columns` for which run `kx` of a window row is inside the map.
-    #[inline(always)]
-    fn inside(&self, kx: usize, columns: &Range<usize>) -> Range<usize> {
-        let range = self.inside.get(kx).copied();
-        let (start, end) = range.unwrap_or_else(|| range_of(self.g, self.walk != Walk::Taps, kx));
-        let start = (start as usize).clamp(columns.start, columns.end);
-        start..(end as usize).clamp(start, columns.end)
-    }
-
-    /// Finds `runs` of the window for a tile of pixels. What is not inside the map stays as it is, padding, but for
-    /// window rows at the left and right edge, which are copied.
-    #[inline(always)]
-    fn find<'r>(
-        &self,
-        body: &Body,
-        input: &'r [u8],
-        copies: &'r [u8],
-        (pixels, taps): (Range<usize>, Range<usize>),
-        runs: &mut Runs<'r, MAX_ROWS>,
-    ) {
-        let g = self.g;
-        if g.is_pointwise() {
-            let from = &input[pixels.start * g.pixel_stride..];
-            return runs.set(0, 0..pixels.len(), from, g.pixel_stride);
-        }
-        if self.walk == Walk::Windows {
-            return runs.set(0, 0..pixels.len(), copies, window_step(body));
-        }
-        let step = g.stride[1] * g.pixel_stride;
-        lines(g, pixels, |r, y, xs| {
-            if self.walk == Walk::Rows {
-                let inside = self.inside(0, &xs);
-                let x = (inside.start * g.stride[1]).saturating_sub(g.padding[1]);
-                let rows = r + inside.start - xs.start..r + inside.end - xs.start;
-                for ky in 0..g.size[0] {
-                    let Some(y) = g.tap(0, y, ky) else { continue };
-                    if !rows.is_empty() {
-                        let from = (y * g.input[1] + x) * g.pixel_stride;
-                        runs.set(ky, rows.clone(), &input[from..], step);
-                    }
-                    for x in (xs.start..inside.start).chain(inside.end..xs.end) {
-                        let r = r + x - xs.start;
-                        let copy = &copies[(r * g.size[0] + ky) * copy_step(body)..];
-                        runs.set(ky, r..r + 1, copy, 0);
-                    }
-                }
-                return;
-            }
-            let (mut ky, mut kx) = (taps.start / g.size[1], taps.start % g.size[1]);
-            let mut line = g.tap(0, y, ky).map(|y| y * g.input[1]);
-            for run in 0..taps.len() {
-                let inside = self.inside(kx, &xs);
-                if let Some(line) = line.filter(|_| !inside.is_empty()) {
-                    let x = inside.start * g.stride[1] + kx * g.dilation[1] - g.padding[1];
-                    let rows = r + inside.start - xs.start..r + inside.end - xs.start;
-                    runs.set(run, rows, &input[(line + x) * g.pixel_stride..], step);
-                }
-                kx += 1;
-                if kx == g.size[1] {
-                    (ky, kx) = (ky + 1, 0);
-                    line = g.tap(0, y, ky).map(|y| y * g.input[1]);
-                }
-            }
-        });
-    }
-
-    /// Copies what is not found in the map: window rows at its left and right edge, or windows.
-    #[inline(always)]
-    fn copy(&self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
-        if self.walk == Walk::Rows {
-            return self.copy_edges(body, input, pixels, copies);
-        }
-        match self.g.size[1] * body.depth {
-            ..=16 => self.gather::<16>(body, input, pixels, copies),
-            _ => self.gather::<MAX_GATHERED_ROW>(body, input, pixels, copies),
-        }
-    }
-
-    /// Copies the window rows of the pixels at the left and right edge of the map, with padding.
-    #[inline(always)]
-    fn copy_edges(&self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
-        let g = self.g;
-        lines(g, pixels, |r, y, xs| {
-            let whole = self.inside(0, &xs);
-            for x in (xs.start..whole.start).chain(whole.end..xs.end) {
-                let r = r + x - xs.start;
-                let inside = g.inside(1, x);
-                for ky in 0..g.size[0] {
-                    let Some(y) = g.tap(0, y, ky) else { continue };
-                    let out = &mut copies[(r * g.size[0] + ky) * copy_step(body)..];
-                    copy_row(body, input, (y, x), inside.clone(), out);
-                }
-            }
-        });
-    }
-
-    /// Copies windows, rows of at most `N` bytes one behind the other.
-    #[inline(always)]
-    fn gather<const N: usize>(
-        &self,
-        body: &Body,
-        input: &[u8],
-        pixels: Range<usize>,
-        copies: &mut [u8],
-    ) {
-        let (g, row) = (self.g, self.g.size[1] * body.depth);
-        let (step, line) = (window_step(body), g.dilation[0] * g.input[1] * body.depth);
-        lines(g, pixels, |r, y, xs| {
-            let rows = g.inside(0, y);
-            // Where the map's upper or lower edge cuts windows, all of them are copied row by row.
-            let whole = if rows.len() == g.size[0] { self.inside(0, &xs) } else { xs.end..xs.end };
-            if !whole.is_empty() {
-                let first = (y * g.stride[0] - g.padding[0]) * g.input[1];
-                let first = (first + whole.start * g.stride[1] - g.padding[1]) * body.depth;
-                let to = &mut copies[(r + whole.start - xs.start) * step..];
-                for ky in 0..g.size[0] {
-                    // More than the row, in one move: what is too much is overwritten or does not count.
-                    let (to, from) = (&mut to[ky * row..], &input[first + ky * line..]);
-                    copy_strided::<N>(to, step, from, g.stride[1] * body.depth, whole.len());
-                }
-            }
-            for x in (xs.start..whole.start).chain(whole.end..xs.end) {
-                let out = &mut copies[(r + x - xs.start) * step..];
-                out[..g.size[0] * row].fill(body.zero);
-                let inside = g.inside(1, x);
-                for ky in rows.clone() {
-                    let y = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
-                    copy_row(body, input, (y, x), inside.clone(), &mut out[ky * row..]);
-                }
-            }
-        });
-    }
-}
-
-/// Copies the row of a window in line `y` of the map, at output column `x`: its columns `inside` the map, with padding
-/// around them.
-#[inline(always)]
-fn copy_row(
-    body: &Body,
-    input: &[u8],
-    (y, x): (usize, usize),
-    inside: Range<usize>,
-    out: &mut [u8],
-) {
-    let (g, depth) = (&body.geometry, body.depth);
-    out[..inside.start * depth].fill(body.zero);
-    out[inside.end * depth..g.size[1] * depth].fill(body.zero);
-    if !inside.is_empty() {
-        let left = x * g.stride[1] + inside.start - g.padding[1];
-        let from = &input[(y * g.input[1] + left) * depth..][..inside.len() * depth];
-        out[inside.start * depth..inside.end * depth].copy_from_slice(from);
-    }
-}
-
-/// The output columns for which run `kx` of a window row is inside the map.
-fn range_of(g: &Geometry, by_rows: bool, kx: usize) -> (u32, u32) {
-    let span = if by_rows { g.size[1] } else { 1 };
-    let (left, step, width) = (kx * g.dilation[1], g.stride[1], g.output[1]);
-    let start = g.padding[1].saturating_sub(left).div_ceil(step).min(width);
-    // The last column at which `x * step + left + span <= input + padding`.
-    let room = (g.input[1] + g.padding[1]).checked_sub(left + span);
-    let end = room.map_or(0, |room| room / step + 1).clamp(start, width);
-    (start as u32, end as u32)
-}
-
-/// Calls `f(first row of the tile, output row, output columns)` for the pieces of a tile in one output row each.
-#[inline(always)]
-fn lines(g: &Geometry, pixels: Range<usize>, mut f: impl FnMut(usize, usize, Range<usize>)) {
-    let (mut y, mut x) = (pixels.start / g.output[1], pixels.start % g.output[1]);
-    let mut r = 0;
-    while r < pixels.len() {
-        let end = g.output[1].min(x + pixels.len() - r);
-        f(r, y, x..end);
-        r += end - x;
-        (y, x) = (y + 1, 0);
-    }
-}
-
-/// Bytes from one copied window row to the next.
-#[inline(always)]
-fn copy_step(body: &Body) -> usize {
-    body.geometry.size[1] * body.depth + SPARE
-}
-
-/// Bytes from one copied window to the next: the rows, and what is copied and read behind them.
-#[inline(always)]
-fn window_step(body: &Body) -> usize {
-    (body.geometry.taps() * body.depth).next_multiple_of(SPARE) + MAX_GATHERED_ROW + SPARE
-}
-
 /// Scales the sums of a tile and passes them to the epilogue.
 #[inline(always)]
 fn finish<I: Isa>(

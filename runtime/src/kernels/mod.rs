@@ -10,6 +10,7 @@ mod conv;
 mod depthwise;
 mod elementwise;
 mod epilogue;
+mod finder;
 mod gemm;
 mod geometry;
 mod grouped;
