@@ -36,6 +36,7 @@ impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const BIAS: i32 = 0;
     const MR: usize = 4;
+    const WIDE: usize = 3;
 
     type X = (__m256i, __m256i);
     type W = __m256i;

@@ -31,6 +31,7 @@ impl Isa for AvxVnni {
     const NAME: &'static str = "avxvnni";
     const BIAS: i32 = 128;
     const MR: usize = 6;
+    const WIDE: usize = 0;
 
     type X = __m256i;
     type W = __m256i;

@@ -15,7 +15,6 @@ macro_rules! operations {
     () => {
         const LANES: usize = 8;
         const NV: usize = 2;
-        const WIDE: usize = 0;
         const FINISHES: bool = true;
         const TRANSLATES: bool = false;
 

@@ -224,7 +224,7 @@ pub(super) fn most_rows<I: Isa>(vectors: usize) -> usize {
 
 /// Whether [`tile`] has a shape.
 const fn has<I: Isa>(rows: usize, vectors: usize) -> bool {
-    rows <= I::MR && (vectors == 1 || vectors == I::NV)
+    (rows <= I::MR && (vectors == 1 || vectors == I::NV)) || (vectors == 4 && rows <= I::WIDE)
 }
 
 /// Whether [`finished`] has a shape: the large ones. Each is a large function, so there are none with lanes.
@@ -245,13 +245,13 @@ pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_, T
         shapes!(has, false, isa, rows, vectors, args;
             1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
             2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            4: 1 2 3 4;
+            4: 1 2 3 4 5 6;
         )
     } else {
         shapes!(has, true, isa, rows, vectors, args;
             1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
             2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            4: 1 2 3 4;
+            4: 1 2 3 4 5 6;
         )
     }
 }

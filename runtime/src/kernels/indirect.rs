@@ -17,8 +17,11 @@ use core::ops::Range;
 
 /// Weights that stay in the second cache level while all pixels pass.
 const BLOCK_BYTES: usize = 256 << 10;
-/// Largest panel of four vectors, so that it stays in the first cache level.
-const WIDE_BYTES: usize = 40 << 10;
+/// Largest panel of four vectors, so that it stays in the first cache level. Narrow vectors need their weights less
+/// often: those come from the second level in time.
+const fn widest<I: Isa>() -> usize {
+    if I::LANES >= 16 { 40 << 10 } else { BLOCK_BYTES }
+}
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
 pub(super) const CHANNEL_GRANULE: usize = 64;
 /// A run of output channels whose weights are packed together.
@@ -61,9 +64,8 @@ impl Weights {
 
         let wide = I::WIDE > 0
             && depth.div_ceil(4).is_multiple_of(4)
-            && body.finishes_in_registers()
             && g.pixels() > 1
-            && panel_bytes::<I>(runs, depth, 4) <= WIDE_BYTES;
+            && panel_bytes::<I>(runs, depth, 4) <= widest::<I>();
         let per_group = body.channels_out / groups;
         let mut panels = Vec::new();
         let mut len = 0;
@@ -269,7 +271,7 @@ fn finish<I: Isa>(
         match p.vectors {
             1 => return isa.enter(Quads::<I, 1> { isa, body, sums, p, pixels, live }),
             2 => return isa.enter(Quads::<I, 2> { isa, body, sums, p, pixels, live }),
-            _ => {}
+            _ => return isa.enter(Quads::<I, 4> { isa, body, sums, p, pixels, live }),
         }
     }
     for v in 0..p.vectors {
