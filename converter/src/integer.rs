@@ -8,6 +8,7 @@ use ndarray::ArrayD;
 
 use crate::data::{ChannelOrder, Fit, Letterbox, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
+use crate::mapped::ModelFile;
 
 /// Shape of an output, `[1, C, H, W]`; a single pixel is a vector, `[1, C]`.
 #[must_use]
@@ -116,6 +117,22 @@ impl Engine {
             })
         };
         (0..5).map(|_| once()).fold(0.0, f64::max)
+    }
+
+    /// As [`Engine::runner`], for a model of a file: gives back the pages of weights that were packed.
+    ///
+    /// # Errors
+    /// As [`Engine::runner`].
+    pub fn runner_of<'m, 'a>(
+        &self,
+        file: &ModelFile,
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+    ) -> Result<Runner<'m, 'a>> {
+        let options = Options { threads: self.threads, platform: self.platform };
+        let released = |bytes: &[u8]| file.release(bytes);
+        let session = Session::with_options_releasing(model, arena, options, &released)?;
+        Ok(Runner { session })
     }
 
     /// A session on an arena of [`Model::arena_bytes`] bytes.

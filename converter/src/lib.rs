@@ -5,7 +5,7 @@
 //! [`quantize`] (ranges) → [`lower`] (integer operators, memory plan) → model file.
 // Maintainers read these pages too, with `--document-private-items`.
 #![allow(rustdoc::private_intra_doc_links)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod arch;
 pub mod average_precision;
@@ -22,6 +22,7 @@ pub mod graph;
 pub mod import;
 pub mod integer;
 pub mod lower;
+pub mod mapped;
 pub mod pipeline;
 pub mod quantize;
 

@@ -148,6 +148,8 @@ pub mod kernels;
 pub mod model;
 pub mod ops;
 #[cfg(feature = "alloc")]
+pub mod pages;
+#[cfg(feature = "alloc")]
 pub mod plan;
 pub mod quant;
 pub mod session;

@@ -5,11 +5,14 @@
 //! JSON list of milliseconds per inference, `Q` with the peak memory and ends. Input conversion from f32 NCHW and output
 //! conversion to f32 are inside the measured time.
 
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{BufRead, Read, Write};
 use std::time::{Duration, Instant};
 
 use kenar::isa::Platform;
+use kenar::pages::Pages;
 use kenar::{Model, Options, Session};
+use memmap2::UncheckedAdvice;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -20,19 +23,26 @@ fn main() -> Result<(), Failure> {
     };
     let base = peak_rss_mb();
     let start = Instant::now();
-    let file = std::fs::read(path)?;
+    // SAFETY: the file is a benchmark's own; nobody writes to it while this program runs.
+    let file = unsafe { memmap2::MmapOptions::new().populate().map(&File::open(path)?)? };
     let model = Model::parse(&file)?;
-    let mut arena = vec![0; model.arena_bytes()];
+    let mut arena = Pages::zeroed(model.arena_bytes());
     let platform = match rest.first() {
         Some(name) => Platform::by_name(name).ok_or("no such instruction set here")?,
         None => Platform::detect(),
     };
     let options = Options { platform, threads: threads.parse()? };
-    let mut session = Session::with_options(&model, &mut arena, options)?;
+    let released = |bytes: &[u8]| {
+        let offset = bytes.as_ptr() as usize - file.as_ptr() as usize;
+        // SAFETY: the mapping is of a file and read only, so that its pages come back as they were.
+        let _ =
+            unsafe { file.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes.len()) };
+    };
+    let mut session = Session::with_options_releasing(&model, &mut arena, options, &released)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
 
     let len = model.input_shape().iter().product::<u32>() as usize;
-    let pixels = first_image(&std::fs::read(input)?, len)?;
+    let pixels = first_image(File::open(input)?, len)?;
     let mut sizes = Vec::new();
     for output in model.outputs() {
         let t = model.tensor(output.tensor);
@@ -70,14 +80,17 @@ fn main() -> Result<(), Failure> {
 }
 
 /// The first `len` values of a float32 C-order `.npy` file (NumPy's format 1.0).
-fn first_image(bytes: &[u8], len: usize) -> Result<Vec<f32>, Failure> {
-    let header = bytes.get(8..10).ok_or("no .npy file")?;
-    let start = 10 + usize::from(u16::from_le_bytes([header[0], header[1]]));
-    let text = String::from_utf8_lossy(&bytes[10..start]);
+fn first_image(mut file: File, len: usize) -> Result<Vec<f32>, Failure> {
+    let mut start = [0; 10];
+    file.read_exact(&mut start)?;
+    let mut text = vec![0; usize::from(u16::from_le_bytes([start[8], start[9]]))];
+    file.read_exact(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
     if !text.contains("'<f4'") || text.contains("'fortran_order': True") {
         return Err(format!("expected float32 in C order, got {text}").into());
     }
-    let data = bytes.get(start..start + 4 * len).ok_or("the input is smaller than the model's")?;
+    let mut data = vec![0; 4 * len];
+    file.read_exact(&mut data)?;
     Ok(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 

@@ -175,3 +175,11 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
 fn parted(whole: usize, parts: usize, step: usize) -> Option<usize> {
     step.checked_mul(parts - 1)?.checked_add(whole / parts)
 }
+
+/// Bytes as weights.
+#[inline(always)]
+#[cfg(feature = "alloc")]
+pub(crate) fn as_i8(bytes: &[u8]) -> &[i8] {
+    // SAFETY: the same bytes for the same lifetime; both types have size and alignment 1, and every value is valid.
+    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}

@@ -3,10 +3,12 @@
 use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
-use super::{Io, Lookup, depthwise, grouped, indirect};
+use super::{Io, Lookup, Shelf, depthwise, grouped, indirect};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
+use crate::pages::Pages;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A convolution with weights packed for a platform.
@@ -76,10 +78,33 @@ enum Method {
 }
 
 impl PackedConv {
-    /// Packs the weights of `conv` for `platform`.
+    /// Packs the weights of `conv` for `platform`, into memory of their own.
     #[must_use]
     pub fn pack(platform: Platform, conv: &Conv2d, lookup: &impl Lookup) -> Self {
-        platform.run(Pack { platform, conv, lookup })
+        let mut shelf = Shelf::new(0);
+        let mut packed = Self::pack_on(platform, conv, lookup, &mut shelf);
+        packed.attach(&shelf.finish());
+        packed
+    }
+
+    /// Packs the weights of `conv` for `platform` onto a shelf; it has to be attached before the first run.
+    #[must_use]
+    pub fn pack_on(
+        platform: Platform,
+        conv: &Conv2d,
+        lookup: &impl Lookup,
+        shelf: &mut Shelf,
+    ) -> Self {
+        platform.run(Pack { platform, conv, lookup, shelf })
+    }
+
+    /// Attaches the finished shelf that the weights were packed onto.
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        match &mut self.method {
+            Method::Indirect(w) => w.attach(shelf),
+            Method::Grouped(w) => w.attach(shelf),
+            Method::Depthwise(_) => {}
+        }
     }
 
     /// The name of the chosen kernel.
@@ -134,6 +159,7 @@ struct Pack<'a, L> {
     platform: Platform,
     conv: &'a Conv2d,
     lookup: &'a L,
+    shelf: &'a mut Shelf,
 }
 
 impl<L: Lookup> Kernel for Pack<'_, L> {
@@ -141,21 +167,20 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) -> PackedConv {
-        let Self { platform, conv, lookup } = self;
+        let Self { platform, conv, lookup, shelf } = self;
         let input = lookup.tensor(conv.input);
         let body = body::<I>(conv, &input, lookup);
         let w = Source {
             weights: lookup.bytes(conv.weights),
-            taps: body.geometry.taps(),
-            depth: body.depth,
+            depth: body.geometry.taps() * body.depth,
         };
         let groups = conv.groups as usize;
         let method = if depthwise::fits(&body, groups) {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
-            Method::Grouped(grouped::Weights::pack(isa, &body, w))
+            Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
         } else {
-            Method::Indirect(indirect::Weights::pack(isa, &body, groups, w))
+            Method::Indirect(indirect::Weights::pack(isa, &body, groups, w, shelf))
         };
         PackedConv { platform, body, method }
     }
@@ -170,14 +195,16 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
     let zero_point = Operand::new(input, I::BIAS).zero_point;
     let weights = lookup.bytes(conv.weights);
     let bias = lookup.bytes(conv.bias).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
-    let folded = bias.zip(weights.chunks_exact(geometry.taps() * depth)).map(|(b, w)| {
-        let sum: i32 = w.iter().map(|w| i32::from(*w as i8)).sum();
-        b.wrapping_sub(zero_point.wrapping_mul(sum))
-    });
+    let mut sums = Vec::with_capacity(conv.channels_out as usize);
+    // No `collect`, which would not be compiled for the set.
+    for channel in weights.chunks_exact(geometry.taps() * depth) {
+        sums.push(Sums::new(channel));
+    }
+    let folded = bias.zip(&sums).map(|(b, sums)| b.wrapping_sub(zero_point.wrapping_mul(sums.sum)));
     let folded = folded.chain([0; MAX_LANES * 4]).collect();
     let mut epilogue = PackedEpilogue::new(&conv.epilogue, lookup, I::BIAS);
     if conv.slope.is_none() {
-        epilogue.bound(most(conv, lookup, geometry.taps() * depth));
+        epilogue.bound(most(conv, lookup, &sums));
     }
     Body {
         geometry,
@@ -192,18 +219,42 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
     }
 }
 
+/// Sums over the weights of an output channel.
+struct Sums {
+    sum: i32,
+    magnitude: u32,
+}
+
+impl Sums {
+    #[inline(always)]
+    fn new(weights: &[u8]) -> Self {
+        let mut sums = Self { sum: 0, magnitude: 0 };
+        // As many as fit i16, so that a vector holds many of them.
+        for part in weights.chunks(i16::MAX as usize / 128) {
+            let (mut sum, mut magnitude) = (0i16, 0i16);
+            for &weight in part {
+                let weight = i16::from(weight as i8);
+                sum += weight;
+                magnitude += weight.abs();
+            }
+            sums.sum = sums.sum.wrapping_add(i32::from(sum));
+            sums.magnitude += u32::from(magnitude as u16);
+        }
+        sums
+    }
+}
+
 /// The largest magnitude of a scaled accumulator, over all inputs; SiLU is never larger than its operand.
-fn most(conv: &Conv2d, lookup: &impl Lookup, depth: usize) -> f64 {
+fn most(conv: &Conv2d, lookup: &impl Lookup, sums: &[Sums]) -> f64 {
     let bias = lookup.bytes(conv.bias).as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
     let multiplier = lookup.bytes(conv.multiplier).as_chunks::<4>().0;
-    let weights = lookup.bytes(conv.weights).chunks_exact(depth);
     let factors = conv.silu.map(|f| channels_f32(lookup.bytes(f)));
-    let channels = weights.zip(bias).zip(multiplier).enumerate().map(|(i, ((w, bias), m))| {
-        let sum: u32 = w.iter().map(|w| u32::from((*w as i8).unsigned_abs())).sum();
-        let acc = 255.0 * f64::from(sum) + f64::from(bias.unsigned_abs());
-        let factor = factors.as_ref().map_or(1.0, |f| f64::from(f[i]));
-        acc * f64::from(f32::from_le_bytes(*m)) * factor
-    });
+    let channels =
+        sums.iter().zip(bias).zip(multiplier).enumerate().map(|(i, ((sums, bias), m))| {
+            let acc = 255.0 * f64::from(sums.magnitude) + f64::from(bias.unsigned_abs());
+            let factor = factors.as_ref().map_or(1.0, |f| f64::from(f[i]));
+            acc * f64::from(f32::from_le_bytes(*m)) * factor
+        });
     channels.fold(0.0, f64::max)
 }
 
@@ -211,14 +262,15 @@ fn most(conv: &Conv2d, lookup: &impl Lookup, depth: usize) -> f64 {
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     weights: &'a [u8],
-    taps: usize,
+    /// Weights of a channel.
     depth: usize,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// All taps of an output channel.
     #[inline(always)]
-    pub fn at(&self, channel: usize, tap: usize, k: usize) -> i8 {
-        self.weights[(channel * self.taps + tap) * self.depth + k] as i8
+    pub fn channel(&self, channel: usize) -> &'a [u8] {
+        &self.weights[channel * self.depth..][..self.depth]
     }
 }
 

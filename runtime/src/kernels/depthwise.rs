@@ -31,7 +31,7 @@ impl Weights {
         for (i, w) in packed.iter_mut().enumerate() {
             let (channel, tap) = (i / block * I::LANES + i % I::LANES, i % block / I::LANES);
             if channel < body.channels_out {
-                *w = i32::from(source.at(channel, tap, 0));
+                *w = i32::from(source.channel(channel)[tap] as i8);
             }
         }
         Self { packed, block }

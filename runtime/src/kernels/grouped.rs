@@ -7,9 +7,11 @@
 use super::conv::{Body, Source};
 use super::epilogue::MAX_LANES;
 use super::live::Live;
-use super::pack::{Packed, panel, panel_bytes};
+use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
 use crate::isa::{Isa, Kernel, strided, strided_inside};
+use crate::pages::Pages;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 /// Window columns.
@@ -36,12 +38,12 @@ pub(super) fn fits(body: &Body, groups: usize) -> bool {
 
 impl Weights {
     #[inline(always)]
-    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>) -> Self {
+    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
         let rows = body.geometry.size[0];
         let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, 1);
         let blocks = body.channels_out.div_ceil(I::LANES);
-        let mut packed = Packed::zeros(blocks * block_bytes);
-        for (block, out) in packed.as_mut().chunks_exact_mut(block_bytes).enumerate() {
+        let (packed, out) = shelf.take(blocks * block_bytes);
+        for (block, out) in out.chunks_exact_mut(block_bytes).enumerate() {
             let first = block * I::LANES;
             let channels = I::LANES.min(body.channels_out - first);
             // Seen as a panel whose taps are (row, four k) and whose vectors are the columns' weights.
@@ -49,8 +51,9 @@ impl Weights {
             for (tap, out) in out.chunks_exact_mut(COLUMNS * 4 * I::LANES).enumerate() {
                 let (row, quad) = (tap / quads, tap % quads);
                 for (column, out) in out.chunks_exact_mut(4 * I::LANES).enumerate() {
-                    panel::<I>(out, 1, channels, 1, 4, |n, _, k| {
-                        source.at(first + n, row * COLUMNS + column, 4 * quad + k)
+                    let at = (row * COLUMNS + column) * body.depth + 4 * quad;
+                    panel::<I>(out, 1, channels, 1, 4, |n, _| {
+                        &source.channel(first + n)[at..][..4]
                     });
                 }
             }
@@ -58,6 +61,10 @@ impl Weights {
         let width = body.geometry.output[1];
         let tile = if width.next_multiple_of(8) <= width.next_multiple_of(7) { 8 } else { 7 };
         Self { packed, block_bytes, tile }
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        self.packed.attach(shelf);
     }
 }
 

@@ -9,9 +9,11 @@ use super::gemm::{
     AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
 use super::live::{Column, FAR, LINE, Live};
-use super::pack::{Packed, panel, panel_bytes};
+use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::scale::Scale;
 use crate::isa::{Isa, Kernel, Room};
+use crate::pages::Pages;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -51,7 +53,13 @@ pub(super) struct Weights {
 
 impl Weights {
     #[inline(always)]
-    pub fn pack<I: Isa>(_: I, body: &Body, groups: usize, source: Source<'_>) -> Self {
+    pub fn pack<I: Isa>(
+        _: I,
+        body: &Body,
+        groups: usize,
+        source: Source<'_>,
+        shelf: &mut Shelf,
+    ) -> Self {
         let g = &body.geometry;
         let row = g.size[1] * body.depth;
         let walk = Walk::choose(body, groups);
@@ -93,18 +101,25 @@ impl Weights {
                 start = next;
             }
         }
-        let mut packed = Packed::zeros(len);
+        let (packed, out) = shelf.take(len);
         for p in &panels {
-            let out = &mut packed.as_mut()[p.weights.0..][..p.weights.1];
+            let out = &mut out[p.weights.0..][..p.weights.1];
             let channels = p.channels.1 - p.channels.0;
-            panel::<I>(out, p.vectors, channels, runs, depth, |n, run, k| {
-                let taps_before = if walk == Walk::Rows { run * g.size[1] } else { run };
-                let (tap, k) = (taps_before + k / body.depth, k % body.depth);
-                if tap < g.taps() { source.at(p.channels.0 + n, tap, k) } else { 0 }
-            });
+            let channel = |n: usize| source.channel(p.channels.0 + n);
+            if depth.is_multiple_of(4) {
+                // Runs without lanes behind them are one.
+                panel::<I>(out, p.vectors, channels, 1, runs * depth, |n, _| channel(n));
+            } else {
+                let run = |n: usize, run: usize| &channel(n)[run * depth..][..depth];
+                panel::<I>(out, p.vectors, channels, runs, depth, run);
+            }
         }
         let padding = alloc::vec![body.zero; groups * depth + SPARE];
         Self { packed, panels, runs, depth, walk, padding }
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        self.packed.attach(shelf);
     }
 
     /// The weights that a run begins with.

@@ -32,6 +32,7 @@ pub use conv::PackedConv;
 pub use elementwise::PackedElementwise;
 pub use moves::{PackedCopy, PackedResize, PackedTable};
 pub use op::PackedOp;
+pub use pack::Shelf;
 pub use pool::PackedPool;
 
 use crate::Model;

@@ -2,13 +2,15 @@
 
 use super::{
     Io, PackedConcat, PackedConv, PackedCopy, PackedElementwise, PackedPool, PackedResize,
-    PackedTable,
+    PackedTable, Shelf,
 };
 use crate::Model;
 use crate::arena::Lease;
 use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
 use crate::ops::Units;
+use crate::pages::Pages;
+use alloc::sync::Arc;
 
 /// An operator with its kernel.
 pub enum PackedOp {
@@ -32,8 +34,22 @@ impl PackedOp {
     /// Prepares an operator for `platform`; none if there is no kernel, so that the scalar definition serves.
     #[must_use]
     pub fn pack(platform: Platform, op: &Op, model: &Model<'_>) -> Option<Self> {
+        let mut shelf = Shelf::new(0);
+        let mut packed = Self::pack_on(platform, op, model, &mut shelf)?;
+        packed.attach(&shelf.finish());
+        Some(packed)
+    }
+
+    /// As [`PackedOp::pack`], with weights on a shelf, which has to be attached before the first run.
+    #[must_use]
+    pub fn pack_on(
+        platform: Platform,
+        op: &Op,
+        model: &Model<'_>,
+        shelf: &mut Shelf,
+    ) -> Option<Self> {
         Some(match &op.kind {
-            OpKind::Conv2d(conv) => Self::Conv(PackedConv::pack(platform, conv, model)),
+            OpKind::Conv2d(conv) => Self::Conv(PackedConv::pack_on(platform, conv, model, shelf)),
             OpKind::Add { .. } | OpKind::Mul { .. } | OpKind::Affine { .. } => {
                 Self::Elementwise(PackedElementwise::pack(platform, &op.kind, model)?)
             }
@@ -45,6 +61,13 @@ impl PackedOp {
                 Self::Concat(PackedConcat::pack(platform, *inputs, *multipliers, *output, model))
             }
         })
+    }
+
+    /// Attaches the finished shelf that the weights were packed onto.
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        if let Self::Conv(conv) = self {
+            conv.attach(shelf);
+        }
     }
 
     /// The kernel's name, one of [`super::KERNELS`].

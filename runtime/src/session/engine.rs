@@ -1,12 +1,14 @@
 //! A session's threads and prepared operators.
 
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::vec::Vec;
 
 use super::{Session, State};
 use crate::arena::{Arena, Lease, Outputs};
-use crate::desc::Op;
+use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
-use crate::kernels::PackedOp;
+use crate::kernels::{PackedOp, Shelf};
 use crate::ops::{self, Context, Units};
 use crate::{Error, Model};
 
@@ -36,11 +38,11 @@ struct Step {
 }
 
 impl Step {
-    fn new(model: &Model<'_>, op: Op, platform: Platform) -> Self {
+    fn new(model: &Model<'_>, op: Op, platform: Platform, shelf: &mut Shelf) -> Self {
         let packed = if platform == Platform::scalar() {
             None
         } else {
-            PackedOp::pack(platform, &op, model)
+            PackedOp::pack_on(platform, &op, model, shelf)
         };
         let units = packed.as_ref().map_or_else(|| ops::units(model, &op), PackedOp::units);
         Self { op, units, packed }
@@ -67,8 +69,54 @@ pub(super) struct Engine {
     pool: Option<rayon::ThreadPool>,
 }
 
+/// Prepares all operators with all threads.
+fn prepare(
+    model: &Model<'_>,
+    options: Options,
+    pool: Option<&rayon::ThreadPool>,
+    released: &(dyn Fn(&[u8]) + Sync),
+) -> Vec<Step> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(model.op_count()));
+    // Room for a thread's part of the weights, and for what packing rounds up; what is not written takes no memory.
+    let share = model.data_bytes() / options.threads;
+    let work = || {
+        let mut shelf = Shelf::new(share + share / 4 + (64 << 10));
+        let mut mine = Vec::new();
+        loop {
+            // The last ones have the most weights.
+            let taken = next.fetch_add(1, Relaxed);
+            let Some(index) = model.op_count().checked_sub(taken + 1) else { break };
+            let step = Step::new(model, model.op(index), options.platform, &mut shelf);
+            if let (OpKind::Conv2d(conv), Some(_)) = (&step.op.kind, &step.packed) {
+                released(model.data(conv.weights));
+            }
+            mine.push((index, step));
+        }
+        let shelf = shelf.finish();
+        for packed in mine.iter_mut().filter_map(|(_, step)| step.packed.as_mut()) {
+            packed.attach(&shelf);
+        }
+        done.lock().unwrap_or_else(PoisonError::into_inner).extend(mine);
+    };
+    match pool {
+        None => work(),
+        Some(pool) => pool.in_place_scope(|scope| {
+            scope.spawn_broadcast(|_, _| work());
+            work();
+        }),
+    }
+    let mut steps = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    steps.sort_unstable_by_key(|(index, _)| *index);
+    steps.into_iter().map(|(_, step)| step).collect()
+}
+
 impl Engine {
-    fn new(model: &Model<'_>, options: Options) -> Result<Self, Error> {
+    fn new(
+        model: &Model<'_>,
+        options: Options,
+        released: &(dyn Fn(&[u8]) + Sync),
+    ) -> Result<Self, Error> {
         let pool = match options.threads {
             0 => return Err(Error::Threads),
             1 => None,
@@ -78,8 +126,7 @@ impl Engine {
                 Some(builder.build().map_err(|_| Error::Threads)?)
             }
         };
-        let steps: Vec<Step> =
-            model.ops().map(|op| Step::new(model, op, options.platform)).collect();
+        let steps = prepare(model, options, pool.as_ref(), released);
         let outputs = steps.iter().map(|step| ops::outputs(model, &step.op, step.units)).collect();
         Ok(Self { steps, outputs, pool })
     }
@@ -122,13 +169,28 @@ impl<'m, 'a> Session<'m, 'a> {
         arena: &'a mut [u8],
         options: Options,
     ) -> Result<Self, Error> {
+        Self::with_options_releasing(model, arena, options, &|_| {})
+    }
+
+    /// As [`Session::with_options`]. Calls `released`, on any of the threads, with weights of the model's file that
+    /// were packed and will not be read again: a program that maps the file can give their pages back to the system.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::with_options`].
+    pub fn with_options_releasing(
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        options: Options,
+        released: &(dyn Fn(&[u8]) + Sync),
+    ) -> Result<Self, Error> {
         Ok(Self {
             model: *model,
             arena: Arena::new(arena, model.plan_bytes())?,
             state: State::Empty,
             platform: options.platform,
             xor: options.platform.act_xor(),
-            engine: Some(Engine::new(model, options)?),
+            engine: Some(Engine::new(model, options, released)?),
         })
     }
 

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kenar::Model;
+use kenar::pages::Pages;
 use serde_json::{Value, json};
 
 use crate::data::{Dataset, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
 use crate::integer::{self, Engine, Runner};
+use crate::mapped::ModelFile;
 
 /// Figures of one thread count.
 pub struct Measured {
@@ -68,7 +70,7 @@ impl Quick {
 pub fn quick(model: &Model, path: &Path, engine: &Engine) -> Result<Quick> {
     let sample = test_image(model, path)?;
     let limit = Limit::Time(Duration::from_millis(500));
-    let m = measure(model, &sample, engine, limit, false)?;
+    let m = measure(None, model, &sample, engine, limit, false)?;
     let gmacs_per_s = m.gmacs(model.macs());
     Ok(Quick {
         runs: m.times_ms.len(),
@@ -115,16 +117,20 @@ fn once(runner: &mut Runner, sample: &Sample) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Warms up, times, and checks that every run gives the same bytes.
+/// Warms up, times, and checks that every run gives the same bytes. `file` is what the model was parsed from.
 pub fn measure(
+    file: Option<&ModelFile>,
     model: &Model,
     sample: &Sample,
     engine: &Engine,
     limit: Limit,
     per_layer: bool,
 ) -> Result<Measured> {
-    let mut arena = vec![0; model.arena_bytes()];
-    let mut runner = engine.runner(model, &mut arena)?;
+    let mut arena = Pages::zeroed(model.arena_bytes());
+    let mut runner = match file {
+        Some(file) => engine.runner_of(file, model, &mut arena)?,
+        None => engine.runner(model, &mut arena)?,
+    };
     // Caches, clock and branch predictors settle within a few runs; long runs need fewer.
     let warm = Instant::now();
     for i in 0..20 {

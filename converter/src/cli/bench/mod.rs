@@ -76,7 +76,7 @@ impl Bench {
                 Some(runs) => Limit::Runs(runs as usize),
                 None => Limit::Time(Duration::from_secs_f64(self.seconds)),
             };
-            let measured = measure(&model, &sample, &engine, limit, self.per_layer)?;
+            let measured = measure(Some(&file), &model, &sample, &engine, limit, self.per_layer)?;
             let first: &Measured = results.first().unwrap_or(&measured);
             if first.hash != measured.hash {
                 return Err(Error::Input(format!(

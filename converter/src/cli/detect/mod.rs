@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kenar::Model;
 use kenar::detect::Options;
+use kenar::pages::Pages;
 
 use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SizeArgs, SourceArgs};
 use super::console::Console;
@@ -20,6 +21,7 @@ use super::run::model_preprocess;
 use crate::data::{Preprocess, read_class_names};
 use crate::error::{Error, Result};
 use crate::integer::Engine;
+use crate::mapped::ModelFile;
 use crate::pipeline::{self, SourceOptions};
 use network::{Float, Int8, Network};
 use report::Ids;
@@ -143,7 +145,7 @@ impl Detect {
                 path.display()
             )));
         }
-        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let file = ModelFile::open(path)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(path))?;
         let head = network::head(&model, path)?;
         let models = match self.size.size {
@@ -157,10 +159,11 @@ impl Detect {
         };
         let preprocess = models.iter().map(at_size).collect::<Result<_>>()?;
         let engine = Engine::new(self.isa.isa.as_deref(), usize::from(self.threads))?;
-        let mut arenas: Vec<Vec<u8>> =
-            models.iter().map(|model| vec![0; model.arena_bytes()]).collect();
+        let mut arenas: Vec<Pages> =
+            models.iter().map(|model| Pages::zeroed(model.arena_bytes())).collect();
         let networks = models.iter().zip(&mut arenas).map(|(model, arena)| {
-            let network: Box<dyn Network + '_> = Box::new(Int8(engine.runner(model, arena)?));
+            let network: Box<dyn Network + '_> =
+                Box::new(Int8(engine.runner_of(&file, model, arena)?));
             Ok(network)
         });
         let detector = Detector {

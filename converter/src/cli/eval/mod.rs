@@ -16,6 +16,7 @@ use crate::data::{Annotations, Dataset, Fit, Letterbox, read_class_names};
 use crate::error::{Error, Result};
 use crate::evaluate::{BoxOptions, DetectorEvaluation, Pair, evaluate, evaluate_boxes};
 use crate::integer::{Engine, Origin};
+use crate::mapped::ModelFile;
 use crate::pipeline::{self, SourceOptions};
 
 pub use report::Report;
@@ -194,15 +195,15 @@ impl Eval {
     }
 }
 
-/// Reads a file that has to be a model.
-pub fn read_model(path: &Path) -> Result<Vec<u8>> {
+/// Opens a file that has to be a model.
+pub fn read_model(path: &Path) -> Result<ModelFile> {
     if !pipeline::is_model_file(path)? {
         return Err(Error::Input(format!(
             "{}: is no model file; `kenar convert` makes one from a checkpoint or ONNX file",
             path.display()
         )));
     }
-    std::fs::read(path).map_err(|e| Error::io(path, e))
+    ModelFile::open(path)
 }
 
 /// Runs the comparison with a progress bar.

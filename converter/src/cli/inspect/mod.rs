@@ -16,6 +16,7 @@ use serde_json::json;
 use super::args::{JsonArgs, SourceArgs};
 use super::console::Console;
 use crate::error::{Error, Result};
+use crate::mapped::ModelFile;
 use crate::pipeline::{self, SourceOptions};
 
 /// Show what is in a checkpoint, an ONNX file or a model file
@@ -91,7 +92,7 @@ impl Inspect {
     }
 
     fn model(&self, console: &mut Console) -> Result<()> {
-        let file = std::fs::read(&self.source).map_err(|e| Error::io(&self.source, e))?;
+        let file = ModelFile::open(&self.source)?;
         let model = kenar::Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.source))?;
         if self.json.json {
             console.json(&model::document(&self.source, &model, file.len()))

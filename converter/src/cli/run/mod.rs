@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kenar::Model;
+use kenar::pages::Pages;
 use serde_json::{Value, json};
 
 use super::args::{IsaArgs, JsonArgs, LabelArgs, PreprocessArgs, SizeArgs, SourceArgs};
@@ -17,6 +18,7 @@ use crate::data::{Dataset, DatasetKind, Preprocess, read_class_names};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::integer::{self, Engine};
+use crate::mapped::ModelFile;
 use crate::pipeline::{self, SourceOptions};
 use classes::top5;
 use results::{Hash, Results};
@@ -103,7 +105,7 @@ impl Run {
     }
 
     fn int8(&self, data: &Dataset, console: &mut Console) -> Result<Results> {
-        let file = std::fs::read(&self.source).map_err(|e| Error::io(&self.source, e))?;
+        let file = ModelFile::open(&self.source)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(&self.source))?;
         let model = self.size.choose(model, &self.source)?;
         let mut preprocess = model_preprocess(&model, &self.source)?;
@@ -111,8 +113,8 @@ impl Run {
             preprocess.fit = fit;
         }
         let engine = Engine::new(self.isa.isa.as_deref(), usize::from(self.threads))?;
-        let mut arena = vec![0; model.arena_bytes()];
-        let mut runner = engine.runner(&model, &mut arena)?;
+        let mut arena = Pages::zeroed(model.arena_bytes());
+        let mut runner = engine.runner_of(&file, &model, &mut arena)?;
         let outputs: Vec<_> = model.outputs().collect();
         let mut results = Results {
             names: outputs.iter().map(|o| o.name.to_owned()).collect(),
