@@ -5,6 +5,8 @@
 //! Tests live in `crate::testing` and run every kernel of [`KERNELS`] on every platform.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "std")]
+mod bandwidth;
 mod concat;
 mod conv;
 mod depthwise;

@@ -7,6 +7,8 @@ use kenar::Model;
 use kenar::pages::Pages;
 use serde_json::{Value, json};
 
+use super::layers::Layer;
+use super::machine::Machine;
 use crate::data::{Dataset, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
 use crate::integer::{self, Engine, Runner};
@@ -20,8 +22,10 @@ pub struct Measured {
     pub times_ms: Vec<f64>,
     /// Of the outputs.
     pub hash: u64,
-    /// Median microseconds of each operator, with `--per-layer`.
-    pub layers_us: Vec<f64>,
+    /// Each operator, with `--per-layer`.
+    pub layers: Vec<Layer>,
+    /// The machine's limits, with `--per-layer`.
+    pub machine: Option<Machine>,
     /// What the kernel family can do with these threads.
     pub peak_gmacs: f64,
 }
@@ -157,11 +161,25 @@ pub fn measure(
             break;
         }
     }
-    let layers_us =
-        if per_layer { layers(model, &mut runner, sample, times_ms.len())? } else { Vec::new() };
-    times_ms.sort_by(f64::total_cmp);
-    let peak_gmacs = engine.peak_gmacs();
-    Ok(Measured { threads: engine.threads, times_ms, hash, layers_us, peak_gmacs })
+    let mut measured = Measured {
+        threads: engine.threads,
+        times_ms,
+        hash,
+        layers: Vec::new(),
+        machine: None,
+        peak_gmacs: 0.0,
+    };
+    if per_layer {
+        let us = layers(model, &mut runner, sample, measured.times_ms.len())?;
+        let machine = Machine::measure(engine);
+        measured.layers = Layer::all(model, runner.session(), &machine, &us);
+        measured.peak_gmacs = machine.peak_gmacs;
+        measured.machine = Some(machine);
+    } else {
+        measured.peak_gmacs = engine.peak_gmacs();
+    }
+    measured.times_ms.sort_by(f64::total_cmp);
+    Ok(measured)
 }
 
 /// Median microseconds of each operator over some runs of their own, since looking at the clock costs time.

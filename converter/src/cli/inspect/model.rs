@@ -50,6 +50,10 @@ fn details(op: &OpKind) -> String {
             words.push(format!("groups {groups}"));
         }
     }
+    if let OpKind::Conv2d(conv) = op {
+        let given = [("+silu", conv.silu.is_some()), ("+slope", conv.slope.is_some())];
+        words.extend(given.iter().filter(|(_, given)| *given).map(|(word, _)| (*word).to_owned()));
+    }
     if let Some(epilogue) = op.epilogue() {
         if epilogue.residual.is_some() {
             words.push("+residual".into());
