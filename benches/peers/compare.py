@@ -66,7 +66,7 @@ class Worker:
         if not line:
             self.process.wait()
             lines = self.errors.read_text().strip().splitlines() or ["ended without a word"]
-            raise runtimes.Unavailable(lines[-1][-300:])
+            raise runtimes.Unavailable(lines[-1].removeprefix("runtimes.Unavailable: ")[-300:])
         return json.loads(line)
 
     def _ask(self, what):
@@ -199,7 +199,7 @@ def arguments():
     p.add_argument("--runtimes", default="kenar,onnxruntime,openvino,litert,ncnn", help="which, separated by commas")
     p.add_argument("--threads", default="1", help="thread counts, separated by commas")
     p.add_argument("--cpus", help="cores for every runtime [default: the last ones]")
-    p.add_argument("--isa", choices=["avx2"], help="hold runtimes that have a switch for it to this instruction set")
+    p.add_argument("--isa", choices=list(runtimes.ONEDNN), help="hold runtimes that have a switch for it to this instruction set")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--seconds", type=float, default=0.5, help="per runtime and round")
     p.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("target/peers"), help="for the models that are made")

@@ -30,7 +30,7 @@ class Job:
     kenar: pathlib.Path
     """Folder of the release binaries `kenar` and `peer_worker`."""
     isa: str | None = None
-    """Instruction set that every runtime is held to: None (all the machine has) or "avx2"."""
+    """Instruction set that every runtime is held to: None (all the machine has) or a name of `ONEDNN`."""
 
     @property
     def samples(self):
@@ -49,9 +49,13 @@ class Job:
         return next(i.name for i in graph.input if i.name not in weights)
 
 
+ONEDNN = {"avx2": "AVX2", "avxvnni": "AVX2_VNNI"}
+"""Kenar's instruction sets by the names that oneDNN, the kernel library of OpenVINO, has for them."""
+
+
 def environment(isa):
     """Environment variables that hold a runtime's kernel library to an instruction set."""
-    return {"ONEDNN_MAX_CPU_ISA": isa.upper(), "DNNL_MAX_CPU_ISA": isa.upper()} if isa else {}
+    return {name: ONEDNN[isa] for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")} if isa else {}
 
 
 def get(name):
