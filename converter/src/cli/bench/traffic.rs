@@ -207,8 +207,8 @@ mod tests {
         }
         // The sum reads the copy and x right after the copy's operator did.
         assert!(all[1].levels[0] >= 8192, "{:?}", all[1]);
-        // A level of nothing: all comes from far.
+        // A level of nothing: all comes from far, but for what a concatenation reads or writes twice.
         let all = of(&model, &machine(&[0, u64::MAX]));
-        assert!(all.iter().all(|t| t.levels[1] > t.bytes() / 2), "{all:?}");
+        assert!(all[..2].iter().all(|t| t.levels[1] > t.bytes() / 2), "{all:?}");
     }
 }
