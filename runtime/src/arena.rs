@@ -18,6 +18,10 @@ use crate::desc::TensorDesc;
 /// Alignment of the arena's first byte, in bytes.
 pub const ALIGNMENT: usize = 64;
 
+/// Waiting for more than this part of a run is too long.
+#[cfg(feature = "std")]
+const WAITED: u32 = 4;
+
 /// A caller's buffer, aligned.
 #[derive(Debug)]
 pub struct Arena<'a> {
@@ -65,7 +69,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The units of one of `parts` workers: about equally many, possibly none.
+    /// The units of one of `parts` parts: about equally many, possibly none.
     #[cfg(any(feature = "std", test))]
     fn part(&self, part: usize, parts: usize) -> Range<usize> {
         let granules = self.units.div_ceil(self.granule);
@@ -164,9 +168,10 @@ impl<'a> Arena<'a> {
         unsafe { lease(self.base, self.len, outputs, 0..outputs.units) }
     }
 
-    /// Runs operators one after the other with all workers of `pool` and the calling thread: `body` gets the
-    /// operator's index and the worker's lease (not called where a worker has no part), `after` the operator's index
-    /// on the calling thread when all workers are done with it.
+    /// Runs operators one after the other, each in its number of parts, with all workers of `pool` and the calling
+    /// thread: `body` gets the operator's index and the lease of a part, `after` the operator's index on the calling
+    /// thread when all parts are done. `false` if the calling thread waited for others, who had not enough of a core, so
+    /// long that it is faster alone.
     ///
     /// # Panics
     ///
@@ -175,39 +180,47 @@ impl<'a> Arena<'a> {
     pub(crate) fn run_team(
         &mut self,
         pool: Option<&rayon::ThreadPool>,
-        steps: &[Outputs],
+        (steps, parts): (&[Outputs], &[u32]),
         body: &(dyn Fn(usize, Lease<'_>) + Sync),
-        after: &mut dyn FnMut(usize),
-    ) {
+        after: Option<&mut dyn FnMut(usize)>,
+    ) -> bool {
+        let is_led = after.is_some();
+        let mut nothing = |_| {};
+        let after = after.unwrap_or(&mut nothing);
         let Some(pool) = pool else {
             for (index, outputs) in steps.iter().enumerate() {
                 body(index, self.lease(outputs));
                 after(index);
             }
-            return;
+            return true;
         };
         for outputs in steps {
             check(self.len, outputs);
         }
-        let workers = 1 + pool.current_num_threads();
-        let barrier = crate::session::Barrier::new(workers);
-        let team = Team { base: self.base, len: self.len, steps, workers, barrier: &barrier };
-        pool.in_place_scope(|scope| {
-            scope.spawn_broadcast(|_, context| team.walk(1 + context.index(), body, &mut |_| {}));
-            team.walk(0, body, after);
+        assert_eq!(steps.len(), parts.len(), "every operator has parts");
+        let relay = crate::session::Relay::new(parts, 1 + pool.current_num_threads(), is_led);
+        let team = Team { base: self.base, len: self.len, steps, parts, relay: &relay };
+        let start = std::time::Instant::now();
+        let (walked, parked) = pool.in_place_scope(|scope| {
+            scope.spawn_broadcast(|_, context| {
+                team.walk(1 + context.index(), body, &mut |_| {});
+            });
+            let parked = team.walk(0, body, after);
+            (std::time::Instant::now(), parked)
         });
+        (parked + walked.elapsed()) * WAITED < start.elapsed()
     }
 }
 
-/// Workers that step through a model together. Only [`Arena::run_team`] makes one, and it calls `walk` exactly once
-/// for each worker number below `workers`, while it holds the arena exclusively.
+/// Workers that step through a model together. Only [`Arena::run_team`] makes one, while it holds the arena exclusively,
+/// with a relay of these parts.
 #[cfg(feature = "std")]
 struct Team<'t> {
     base: NonNull<u8>,
     len: usize,
     steps: &'t [Outputs],
-    workers: usize,
-    barrier: &'t crate::session::Barrier,
+    parts: &'t [u32],
+    relay: &'t crate::session::Relay<'t>,
 }
 
 // SAFETY: workers use `base` only through leases, which are apart from each other (see `walk`).
@@ -221,23 +234,24 @@ impl Team<'_> {
         worker: usize,
         body: &(dyn Fn(usize, Lease<'_>) + Sync),
         after: &mut dyn FnMut(usize),
-    ) {
-        let guard = self.barrier.poison_on_panic();
-        for (index, outputs) in self.steps.iter().enumerate() {
-            let units = outputs.part(worker, self.workers);
+    ) -> core::time::Duration {
+        let guard = self.relay.poison_on_panic();
+        let mut spins = crate::session::Spins::default();
+        while let Some(part) = self.relay.take(worker, &mut spins, after) {
+            let (index, outputs) = (part.step, &self.steps[part.step]);
+            let units = outputs.part(part.part, self.parts[index] as usize);
             if !units.is_empty() {
-                // SAFETY: between two barriers all leases are of the same operator, so what one worker reads (all but
-                // the operator's outputs) nobody writes. Their units are apart because worker numbers differ, and
-                // units of a target do not overlap (`check`). The lease ends with `body`, before the barrier.
+                // SAFETY: the relay gives out parts of one operator at a time, and of the next one when all were given
+                // back, so what one worker reads (all but the operator's outputs) nobody writes. It gives each part to
+                // one worker; parts have different units, and units of a target do not overlap (`check`). The lease
+                // ends with `body`, before the part is given back.
                 let lease = unsafe { lease(self.base, self.len, outputs, units) };
                 body(index, lease);
             }
-            if !self.barrier.wait() {
-                break;
-            }
-            after(index);
+            self.relay.finish(part);
         }
         core::mem::forget(guard);
+        spins.parked
     }
 }
 

@@ -89,6 +89,7 @@ impl PackedOp {
     pub fn units(&self) -> Units {
         match self {
             Self::Conv(conv) => conv.units(),
+            Self::Pool(pool) => pool.units(),
             _ => Units::Pixels,
         }
     }

@@ -1,17 +1,21 @@
 //! Max and average pooling.
 
-use super::epilogue::{Ends, Operand, PackedEpilogue};
+use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue};
 use super::geometry::Geometry;
 use super::large_pool::LargeMax;
 use super::{Io, Lookup};
 use crate::desc::{DType, Pool, PoolKind};
 use crate::isa::{Isa, Kernel, Platform};
+use crate::ops::Units;
 
 /// Channels of which the maximum is taken at a time.
 const PIECE: usize = 64;
 
 /// Vectors of channels that are summed at a time: a cache line's bytes and more.
 const VECTORS: usize = 8;
+
+/// Ranges of channels start at multiples of it: whole sums of [`VECTORS`] of the widest set.
+const CHANNEL_GRANULE: usize = VECTORS * MAX_LANES;
 
 /// Taps of a window above which rows and columns are compared one after the other.
 const LARGE: usize = 32;
@@ -57,7 +61,17 @@ impl PackedPool {
         }
     }
 
-    /// Computes the pixels of `io.range`.
+    /// How the work can be divided: an average over the whole map by channels.
+    #[must_use]
+    pub fn units(&self) -> Units {
+        if self.kind == PoolKind::Average && self.geometry.pixels() == 1 {
+            Units::Channels(CHANNEL_GRANULE)
+        } else {
+            Units::Pixels
+        }
+    }
+
+    /// Computes the units of `io.range`.
     pub fn run(&self, io: Io<'_>) {
         match self.kind {
             PoolKind::Max if self.geometry.taps() > LARGE => {
@@ -132,23 +146,27 @@ impl Kernel for Average<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let Self { op, io } = self;
         let ends = Ends { residual: None, store: io.store, second: None };
-        let mut live = op.epilogue.live(isa, ends, (io.range.start, 0));
-        for pixel in io.range {
+        let (pixels, channels) = match op.units() {
+            Units::Pixels => (io.range, 0..op.channels),
+            Units::Channels(_) => (0..1, io.range),
+        };
+        let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start));
+        for pixel in pixels {
             let summed = inside(&op.geometry, pixel);
             let count = if op.count_padding { op.geometry.taps() } else { summed };
             let multiplier = isa.splat_f32(op.multiplier / count as f32);
             let offset = isa.splat((summed as i32).wrapping_mul(-op.input.zero_point));
-            let whole = op.channels / (VECTORS * I::LANES) * VECTORS * I::LANES;
-            for channel in (0..whole).step_by(VECTORS * I::LANES) {
+            let whole = channels.end / (VECTORS * I::LANES) * VECTORS * I::LANES;
+            for channel in (channels.start..whole).step_by(VECTORS * I::LANES) {
                 let sums: [I::I; VECTORS] = op.sums(isa, io.input, pixel, channel);
                 for (i, sum) in sums.into_iter().enumerate() {
                     let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
                     live.put(isa, t, pixel, channel + i * I::LANES, I::LANES);
                 }
             }
-            for channel in (whole..op.channels).step_by(I::LANES) {
+            for channel in (whole.max(channels.start)..channels.end).step_by(I::LANES) {
                 let [sum] = op.sums(isa, io.input, pixel, channel);
-                let lanes = I::LANES.min(op.channels - channel);
+                let lanes = I::LANES.min(channels.end - channel);
                 let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
                 live.put(isa, t, pixel, channel, lanes);
             }

@@ -1,10 +1,10 @@
 //! A session's threads and prepared operators.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::vec::Vec;
 
-use super::{Session, State};
+use super::{Relay, Session, State, share};
 use crate::arena::{Arena, Lease, Outputs};
 use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
@@ -27,6 +27,9 @@ impl Default for Options {
         Self { threads: 1, platform: Platform::detect() }
     }
 }
+
+/// Most runs in a row that the calling thread does alone.
+const ALONE: u32 = 32;
 
 /// An operator, prepared.
 #[derive(Debug)]
@@ -65,8 +68,14 @@ impl Step {
 pub(super) struct Engine {
     steps: Vec<Step>,
     outputs: Vec<Outputs>,
+    /// How many parts each is computed in.
+    parts: Vec<u32>,
     /// The threads beside the calling one.
     pool: Option<rayon::ThreadPool>,
+    /// Runs that the calling thread does alone, because other programs keep the threads waiting, and how many it will
+    /// be the next time.
+    alone: AtomicU32,
+    next_alone: AtomicU32,
 }
 
 /// Prepares all operators with all threads.
@@ -127,8 +136,20 @@ impl Engine {
             }
         };
         let steps = prepare(model, options, pool.as_ref(), released);
-        let outputs = steps.iter().map(|step| ops::outputs(model, &step.op, step.units)).collect();
-        Ok(Self { steps, outputs, pool })
+        let mut outputs = Vec::with_capacity(steps.len());
+        let mut parts = Vec::with_capacity(steps.len());
+        for step in &steps {
+            let mut output = ops::outputs(model, &step.op, step.units);
+            parts.push(match step.packed {
+                Some(_) => share::parts(model, &step.op, options.threads, &mut output),
+                None if output.units == 0 => 0,
+                // Slow enough to be divided always.
+                None => options.threads.min(Relay::MOST as usize) as u32,
+            });
+            outputs.push(output);
+        }
+        let [alone, next_alone] = [0, 0].map(AtomicU32::new);
+        Ok(Self { steps, outputs, parts, pool, alone, next_alone })
     }
 
     /// The weights that the next convolution begins with.
@@ -137,18 +158,29 @@ impl Engine {
         later.find(|head| !head.is_empty()).unwrap_or_default()
     }
 
-    /// Runs all operators with all threads; `after` is called on the calling thread behind each.
+    /// Runs all operators with all threads; `after` is called on the calling thread when each has ended.
     pub(super) fn run(
         &self,
         model: &Model<'_>,
         arena: &mut Arena<'_>,
         xor: u8,
-        after: &mut dyn FnMut(usize),
+        after: Option<&mut dyn FnMut(usize)>,
     ) {
         let body = |index: usize, lease: Lease<'_>| {
             self.steps[index].run(model, xor, lease, self.next(index));
         };
-        arena.run_team(self.pool.as_ref(), &self.outputs, &body, after);
+        let steps = (&self.outputs[..], &self.parts[..]);
+        let alone = self.alone.load(Relaxed);
+        let pool = if alone > 0 && after.is_none() { None } else { self.pool.as_ref() };
+        let went_well = arena.run_team(pool, steps, &body, after);
+        if pool.is_none() {
+            self.alone.store(alone.saturating_sub(1), Relaxed);
+        } else {
+            // Twice as long with every failure in a row.
+            let next = if went_well { 0 } else { self.next_alone.load(Relaxed).clamp(2, ALONE) };
+            self.alone.store(next, Relaxed);
+            self.next_alone.store(2 * next, Relaxed);
+        }
     }
 
     /// Runs one operator on the calling thread.

@@ -2,18 +2,20 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "std")]
-mod barrier;
-#[cfg(feature = "std")]
 mod engine;
 mod input;
 mod planes;
+#[cfg(feature = "std")]
+mod relay;
+#[cfg(feature = "std")]
+mod share;
 mod view;
 
 #[cfg(feature = "std")]
-pub(crate) use barrier::Barrier;
-#[cfg(feature = "std")]
 pub use engine::Options;
 pub use input::Input;
+#[cfg(feature = "std")]
+pub(crate) use relay::{Relay, Spins};
 pub use view::TensorView;
 
 use crate::arena::Arena;
@@ -92,7 +94,7 @@ impl<'m, 'a> Session<'m, 'a> {
         self.start()?;
         #[cfg(feature = "std")]
         if let Some(engine) = &self.engine {
-            engine.run(&self.model, &mut self.arena, self.xor, &mut |_| {});
+            engine.run(&self.model, &mut self.arena, self.xor, None);
             self.state = State::Done;
             return Ok(());
         }
@@ -124,7 +126,7 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(())
     }
 
-    /// Runs the model and adds to `nanoseconds` what each operator took, barrier included.
+    /// Runs the model and adds to `nanoseconds` what each operator took, with the waiting at its end.
     ///
     /// # Errors
     ///
@@ -142,7 +144,7 @@ impl<'m, 'a> Session<'m, 'a> {
             last = now;
         };
         if let Some(engine) = &self.engine {
-            engine.run(&self.model, &mut self.arena, self.xor, &mut after);
+            engine.run(&self.model, &mut self.arena, self.xor, Some(&mut after));
         } else {
             for index in 0..self.model.op_count() {
                 self.step(index);
