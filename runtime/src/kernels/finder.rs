@@ -18,8 +18,8 @@ const MAX_GATHERED: usize = 512;
 const MAX_GATHERED_ROW: usize = 32;
 /// A copy's over-read.
 pub(super) const SPARE: usize = 16;
-/// Bytes for copies: less than half of the first cache level.
-const COPIES: usize = 20 << 10;
+/// Bytes for copies, on the stack: less than half of the first cache level; less on microcontrollers.
+const COPIES: usize = if cfg!(target_pointer_width = "64") { 20 << 10 } else { 5 << 10 };
 
 /// What runs are.
 #[derive(Clone, Copy, PartialEq, Eq)]
