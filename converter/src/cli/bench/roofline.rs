@@ -200,7 +200,7 @@ mod tests {
             "peak 100 GMAC/s",
             "L2 50 GB/s",
             "memory 5 GB/s",
-            "conv 1000000",
+            "conv 2000000",
             "pointwise",
         ] {
             assert!(svg.contains(text), "{text}: {svg}");
