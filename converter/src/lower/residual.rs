@@ -150,6 +150,11 @@ fn store(network: &Network<'_>, mut step: Step, needs: &[Need]) -> Vec<Step> {
         step.second = Some(Second { scale, shift, target: narrow });
         return vec![step];
     }
+    if matches!(step.work, Work::Copy(_)) && needs[step.input.0].i8 {
+        // What it is cut from is there in both types: both are cut, and slices cost nothing.
+        let cut = Step { input_dtype: DType::I8, first: Some(narrow), ..step.clone() };
+        return vec![step, cut];
+    }
     let value = narrow.value;
     let convert = Step {
         name: format!("{}:i8", network.graph.value(value).name),
