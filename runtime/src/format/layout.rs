@@ -14,6 +14,7 @@ pub const MINOR: u16 = 3;
 /// The minor version that brought the last section, which no file of that version lacks.
 const MINOR_OF_SIZES: u16 = 2;
 /// The minor version that brought SiLU to convolutions.
+#[cfg(feature = "alloc")]
 const MINOR_OF_SILU: u16 = 3;
 
 const MAGIC: [u8; 8] = *b"KENAR\r\n\x1A";

@@ -6,10 +6,13 @@
 //! `unsafe`; each file holds one set. `tests` runs every operation of every set against [`Scalar`].
 #![allow(unsafe_code)]
 
+#[cfg(feature = "alloc")]
 mod area;
 mod platform;
+#[cfg(feature = "alloc")]
 mod runs;
 mod scalar;
+#[cfg(feature = "alloc")]
 mod strided;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
@@ -25,6 +28,7 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
+#[cfg(feature = "alloc")]
 pub(crate) use area::{Area, AreaMut};
 #[cfg(target_arch = "x86_64")]
 pub use avx_vnni::AvxVnni;
@@ -35,8 +39,10 @@ pub use avx512_vnni::Avx512Vnni;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use platform::Platform;
+#[cfg(feature = "alloc")]
 pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
+#[cfg(feature = "alloc")]
 pub(crate) use strided::{copy_strided, strided, strided_inside};
 
 /// Work that can run on any instruction set: a struct of its arguments.
@@ -171,6 +177,7 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
 }
 
 /// Bytes that `parts` parts of `whole` bytes need, `step` apart.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 fn parted(whole: usize, parts: usize, step: usize) -> Option<usize> {
     step.checked_mul(parts - 1)?.checked_add(whole / parts)

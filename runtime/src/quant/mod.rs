@@ -5,4 +5,5 @@ mod silu;
 
 pub use requantize::{requantize, round_ties_even, scale_accumulator};
 pub use silu::silu;
+#[cfg(feature = "alloc")]
 pub(crate) use silu::{DENOMINATOR, NUMERATOR, REACH};
