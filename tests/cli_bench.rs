@@ -154,6 +154,23 @@ fn the_roofline_is_drawn_beside_the_report() {
     refused(1, &["bench", &files.model, "--runs", "1", "--roofline", &nowhere], &["folder.svg"]);
 }
 
+#[test]
+fn tuning_tries_other_blockings_and_prints_rows_or_that_there_are_none() {
+    let files = Files::new();
+    let tune = ["bench", &files.model, "--tune", "--runs", "10"];
+    let text = ok(&tune);
+    let nothing = text == "Nothing is faster than what is used now.\n";
+    assert!(nothing || text.contains("runtime/src/kernels/tuned.rs"), "{text}");
+    let d = document(&[&tune[..], &["--json"]].concat());
+    for found in d["found"].as_array().unwrap() {
+        assert!(number(&found["best_us"]) < number(&found["now_us"]), "{found}");
+        assert!(found["row"].as_str().unwrap().starts_with("(\""), "{found}");
+    }
+    // The definitions have no blocking.
+    assert!(ok(&[&tune[..], &["--isa", "scalar"]].concat()).starts_with("Nothing is faster"));
+    refused(2, &["bench", &files.model, "--tune", "--per-layer"], &["--tune"]);
+}
+
 /// A document with two layers, as `--per-layer --json` prints it.
 fn measured(threads: u64, median: f64, layers: [f64; 2]) -> Value {
     json!({

@@ -151,6 +151,12 @@ pub struct Runner<'m, 'a> {
     session: Session<'m, 'a>,
 }
 
+impl<'m, 'a> From<Session<'m, 'a>> for Runner<'m, 'a> {
+    fn from(session: Session<'m, 'a>) -> Self {
+        Self { session }
+    }
+}
+
 /// An output as the model computed it.
 #[derive(Clone, Debug)]
 pub struct RawOutput {

@@ -3,6 +3,7 @@
 use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
+use super::tuned::{Blocking, Problem};
 use super::{Io, Lookup, Shelf, depthwise, grouped, indirect};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
@@ -104,6 +105,16 @@ impl PackedConv {
             Method::Indirect(w) => w.attach(shelf),
             Method::Grouped(w) => w.attach(shelf),
             Method::Depthwise(_) => {}
+        }
+    }
+
+    /// Size and blocking, where there is one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn blocking(&self) -> Option<(Problem, Blocking)> {
+        match &self.method {
+            Method::Indirect(w) => Some(w.blocking(self.platform.name(), &self.body)),
+            Method::Grouped(_) | Method::Depthwise(_) => None,
         }
     }
 

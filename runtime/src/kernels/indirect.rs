@@ -11,18 +11,19 @@ use super::gemm::{
 use super::live::{Column, FAR, LINE, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::scale::Scale;
+use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
 use crate::pages::Pages;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Weights that stay in the second cache level while all pixels pass.
-const BLOCK_BYTES: usize = 256 << 10;
+/// KiB of weights that stay in the second cache level while all pixels pass.
+const BLOCK_KIB: u16 = 256;
 /// Largest panel of four vectors, so that it stays in the first cache level. Narrow vectors need their weights less
 /// often: those come from the second level in time.
 const fn widest<I: Isa>() -> usize {
-    if I::LANES >= 16 { 40 << 10 } else { BLOCK_BYTES }
+    if I::LANES >= 16 { 40 << 10 } else { (BLOCK_KIB as usize) << 10 }
 }
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
 pub(super) const CHANNEL_GRANULE: usize = 64;
@@ -47,6 +48,8 @@ pub(super) struct Weights {
     runs: usize,
     depth: usize,
     walk: Walk,
+    /// How the panels are made and grouped.
+    blocking: Blocking,
     /// A run of zero points, with what the micro-kernel reads behind it.
     padding: Vec<u8>,
 }
@@ -70,10 +73,14 @@ impl Weights {
             Walk::Windows => (1, (g.size[0] * row).next_multiple_of(16)),
         };
 
-        let wide = I::WIDE > 0
-            && depth.div_ceil(4).is_multiple_of(4)
-            && g.pixels() > 1
-            && panel_bytes::<I>(runs, depth, 4) <= widest::<I>();
+        let problem = problem(I::NAME, body, (runs, depth));
+        let usual = || Blocking {
+            wide: panel_bytes::<I>(runs, depth, 4) <= widest::<I>(),
+            block_kib: BLOCK_KIB,
+        };
+        let chosen = shelf.blocking.or_else(|| tuned::measured(&problem));
+        let mut blocking = chosen.unwrap_or_else(usual);
+        blocking.wide &= I::WIDE > 0 && depth.div_ceil(4).is_multiple_of(4) && g.pixels() > 1;
         let per_group = body.channels_out / groups;
         let mut panels = Vec::new();
         let mut len = 0;
@@ -81,7 +88,7 @@ impl Weights {
             let end = (group + 1) * per_group;
             let mut start = group * per_group;
             while start < end {
-                let vectors = if wide && end - start >= 4 * I::LANES {
+                let vectors = if blocking.wide && end - start >= 4 * I::LANES {
                     4
                 } else if end - start > I::NV / 2 * I::LANES {
                     I::NV
@@ -115,7 +122,7 @@ impl Weights {
             }
         }
         let padding = alloc::vec![body.zero; groups * depth + SPARE];
-        Self { packed, panels, runs, depth, walk, padding }
+        Self { packed, panels, runs, depth, walk, blocking, padding }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -144,6 +151,11 @@ impl Weights {
         body.geometry.pixels() == 1 && self.panels.iter().all(|p| p.depth_start == 0)
     }
 
+    /// The problem's size, and how it is divided.
+    pub fn blocking(&self, isa: &'static str, body: &Body) -> (Problem, Blocking) {
+        (problem(isa, body, (self.runs, self.depth)), self.blocking)
+    }
+
     pub fn name(&self, body: &Body) -> &'static str {
         match self.walk {
             Walk::Windows => "gathered",
@@ -152,6 +164,11 @@ impl Weights {
             Walk::Taps => "indirect",
         }
     }
+}
+
+/// What a choice of blocking depends on.
+fn problem(isa: &'static str, body: &Body, (runs, depth): (usize, usize)) -> Problem {
+    Problem { isa, pixels: body.geometry.pixels(), channels: body.channels_out, runs, depth }
 }
 
 /// Sums of a tile, on a cache line of their own.
@@ -261,7 +278,8 @@ fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
     core::iter::from_fn(move || {
         let first = rest.first()?;
         let fits = |p: &&Panel| {
-            p.weights.0 + p.weights.1 - first.weights.0 <= BLOCK_BYTES
+            p.weights.0 + p.weights.1 - first.weights.0
+                <= usize::from(weights.blocking.block_kib) << 10
                 && (p.vectors == first.vectors || p.vectors.max(first.vectors) <= I::NV)
         };
         let n = rest.iter().take(most).take_while(fits).count();

@@ -28,6 +28,7 @@ mod pool;
 mod quads;
 mod scale;
 mod segment;
+mod tuned;
 
 pub use concat::PackedConcat;
 pub use conv::PackedConv;
@@ -36,6 +37,8 @@ pub use moves::{PackedCopy, PackedResize, PackedTable};
 pub use op::PackedOp;
 pub use pack::Shelf;
 pub use pool::PackedPool;
+#[doc(hidden)]
+pub use tuned::{Blocking, Problem};
 
 use crate::Model;
 use crate::desc::{Span, TensorDesc, TensorId};

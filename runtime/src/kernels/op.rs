@@ -1,5 +1,6 @@
 //! Operators of a model, packed.
 
+use super::tuned::{Blocking, Problem};
 use super::{
     Io, PackedConcat, PackedConv, PackedCopy, PackedElementwise, PackedPool, PackedResize,
     PackedTable, Shelf,
@@ -81,6 +82,16 @@ impl PackedOp {
             Self::Copy(_) => "copy",
             Self::Resize(_) => "resize",
             Self::Table(_) => "table",
+        }
+    }
+
+    /// Size and blocking of a convolution, where there is one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn blocking(&self) -> Option<(Problem, Blocking)> {
+        match self {
+            Self::Conv(conv) => conv.blocking(),
+            _ => None,
         }
     }
 

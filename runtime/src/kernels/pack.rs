@@ -1,6 +1,7 @@
 //! Weights in the order in which micro-kernels read them.
 
 use super::epilogue::MAX_LANES;
+use super::tuned::Blocking;
 use crate::isa::{Isa, as_i8};
 use crate::pages::Pages;
 use alloc::sync::Arc;
@@ -16,13 +17,22 @@ pub struct Shelf {
     chunks: Vec<Pages>,
     used: usize,
     chunk_bytes: usize,
+    /// Of convolutions that are packed onto it, in place of the chosen one.
+    pub(super) blocking: Option<Blocking>,
 }
 
 impl Shelf {
     /// A shelf that takes memory in pieces of at least `chunk_bytes`.
     #[must_use]
     pub const fn new(chunk_bytes: usize) -> Self {
-        Self { chunks: Vec::new(), used: 0, chunk_bytes }
+        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking: None }
+    }
+
+    /// With one blocking for all convolutions.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn blocked(self, blocking: Option<Blocking>) -> Self {
+        Self { blocking, ..self }
     }
 
     /// The filled memory, for [`super::PackedOp::attach`].

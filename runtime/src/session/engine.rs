@@ -8,7 +8,7 @@ use super::{Relay, Session, State, share};
 use crate::arena::{Arena, Lease, Outputs};
 use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
-use crate::kernels::{PackedOp, Shelf};
+use crate::kernels::{Blocking, PackedOp, Problem, Shelf};
 use crate::ops::{self, Context, Units};
 use crate::{Error, Model};
 
@@ -84,13 +84,14 @@ fn prepare(
     options: Options,
     pool: Option<&rayon::ThreadPool>,
     released: &(dyn Fn(&[u8]) + Sync),
+    blocking: Option<Blocking>,
 ) -> Vec<Step> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(model.op_count()));
     // Room for a thread's part of the weights, and for what packing rounds up; what is not written takes no memory.
     let share = model.data_bytes() / options.threads;
     let work = || {
-        let mut shelf = Shelf::new(share + share / 4 + (64 << 10));
+        let mut shelf = Shelf::new(share + share / 4 + (64 << 10)).blocked(blocking);
         let mut mine = Vec::new();
         loop {
             // The last ones have the most weights.
@@ -125,6 +126,7 @@ impl Engine {
         model: &Model<'_>,
         options: Options,
         released: &(dyn Fn(&[u8]) + Sync),
+        blocking: Option<Blocking>,
     ) -> Result<Self, Error> {
         let pool = match options.threads {
             0 => return Err(Error::Threads),
@@ -135,7 +137,7 @@ impl Engine {
                 Some(builder.build().map_err(|_| Error::Threads)?)
             }
         };
-        let steps = prepare(model, options, pool.as_ref(), released);
+        let steps = prepare(model, options, pool.as_ref(), released, blocking);
         let mut outputs = Vec::with_capacity(steps.len());
         let mut parts = Vec::with_capacity(steps.len());
         for step in &steps {
@@ -216,14 +218,46 @@ impl<'m, 'a> Session<'m, 'a> {
         options: Options,
         released: &(dyn Fn(&[u8]) + Sync),
     ) -> Result<Self, Error> {
+        Self::made(model, arena, options, released, None)
+    }
+
+    /// As [`Session::with_options`], with one blocking for all convolutions: for finding out which is the fastest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::with_options`].
+    #[doc(hidden)]
+    pub fn with_blocking(
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        options: Options,
+        blocking: Option<Blocking>,
+    ) -> Result<Self, Error> {
+        Self::made(model, arena, options, &|_| {}, blocking)
+    }
+
+    fn made(
+        model: &Model<'m>,
+        arena: &'a mut [u8],
+        options: Options,
+        released: &(dyn Fn(&[u8]) + Sync),
+        blocking: Option<Blocking>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             model: *model,
             arena: Arena::new(arena, model.plan_bytes())?,
             state: State::Empty,
             platform: options.platform,
             xor: options.platform.act_xor(),
-            engine: Some(Engine::new(model, options, released)?),
+            engine: Some(Engine::new(model, options, released, blocking)?),
         })
+    }
+
+    /// Size and blocking of operator `index`, if it is a convolution that has one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn blocking(&self, index: usize) -> Option<(Problem, Blocking)> {
+        self.engine.as_ref()?.steps.get(index)?.packed.as_ref()?.blocking()
     }
 
     /// The kernel that runs operator `index`: a name of [`crate::kernels::KERNELS`], or `scalar`.

@@ -7,6 +7,7 @@ mod measure;
 mod report;
 mod roofline;
 mod traffic;
+mod tune;
 
 pub use measure::quick;
 
@@ -19,6 +20,7 @@ use kenar::Model;
 use super::args::{IsaArgs, JsonArgs, SizeArgs};
 use super::console::Console;
 use super::eval::read_model;
+use crate::data::Sample;
 use crate::error::{Error, Result};
 use crate::integer::Engine;
 use compare::Comparison;
@@ -32,6 +34,7 @@ use measure::{Limit, Measured, measure, test_image};
   kenar bench wrn40_2.kenar --isa scalar --seconds 5 --json
   kenar bench wrn40_2.kenar --roofline roofline.svg
   kenar bench --compare before.json after.json
+  kenar bench wrn40_2.kenar --tune --runs 50
 
 Every run computes the same image, and has to give the same bytes. Times are those of one inference without
 image decoding. With several thread counts the JSON document is that of the first, and `results` holds all.
@@ -40,7 +43,10 @@ image decoding. With several thread counts the JSON document is that of the firs
 L2, L3 and memory. Each layer is told what bounds it: `compute` if its multiply-accumulates alone need longer than its
 bytes, else the level of memory that most of that time goes to. Bytes are in the nearest level that holds what was
 touched since they were; weights are touched once a run. `of bound` is the share of the measured time that the bound
-alone needs.")]
+alone needs.
+
+--tune is for working on Kenar itself: it runs the network with other divisions of the convolutions' weights and prints
+rows for a table in the runtime's source where one of them is faster.")]
 pub struct Bench {
     /// Model file
     #[arg(required_unless_present = "compare")]
@@ -60,8 +66,11 @@ pub struct Bench {
     /// Draw the layers under the machine's roofs, for the first thread count; implies --per-layer
     #[arg(long, value_name = "FILE.svg")]
     roofline: Option<PathBuf>,
+    /// Find faster divisions of the weights, in place of the report; --runs gives the rounds
+    #[arg(long, conflicts_with_all = ["seconds", "per_layer", "roofline"])]
+    tune: bool,
     /// Compare what --json printed in two runs, in total and per layer, in place of measuring
-    #[arg(long, num_args = 2, value_names = ["OLD.json", "NEW.json"], conflicts_with_all = ["model", "threads", "runs", "seconds", "per_layer", "roofline", "size", "isa"])]
+    #[arg(long, num_args = 2, value_names = ["OLD.json", "NEW.json"], conflicts_with_all = ["model", "threads", "runs", "seconds", "per_layer", "roofline", "tune", "size", "isa"])]
     compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     size: SizeArgs,
@@ -100,6 +109,9 @@ impl Bench {
         let model = self.size.choose(model, path)?;
         let sample = test_image(&model, path)?;
         let per_layer = self.per_layer || self.roofline.is_some();
+        if self.tune {
+            return self.find_blockings(&model, &sample, console);
+        }
         let mut results = Vec::new();
         for &threads in &self.threads {
             let engine = Engine::new(self.isa.isa.as_deref(), usize::from(threads))?;
@@ -135,6 +147,18 @@ impl Bench {
             console.json(&report::document(path, &model, isa, &results))
         } else {
             console.print(&report::text(path, &model, isa, &results))
+        }
+    }
+
+    /// `--tune`, with the first thread count.
+    fn find_blockings(&self, model: &Model, sample: &Sample, console: &mut Console) -> Result<()> {
+        let threads = self.threads.first().copied().unwrap_or(1);
+        let engine = Engine::new(self.isa.isa.as_deref(), usize::from(threads))?;
+        let found = tune::tune(model, sample, &engine, self.runs.unwrap_or(30) as usize)?;
+        if self.json.json {
+            console.json(&tune::document(&found))
+        } else {
+            console.print(&tune::text(&found))
         }
     }
 }
