@@ -41,37 +41,7 @@ impl Isa for Avx2 {
     type X = (__m256i, __m256i);
     type W = __m256i;
 
-    operations!();
-
-    #[inline(always)]
-    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the token exists, so the processor has the features.
-        unsafe { entered(self, kernel) }
-    }
-
-    #[inline(always)]
-    fn lane<const L: usize>(self, a: &[u8; 16]) -> (__m256i, __m256i) {
-        let x = i32::from_le_bytes([a[4 * L], a[4 * L + 1], a[4 * L + 2], a[4 * L + 3]]);
-        self.spread(proven!(_mm256_set1_epi32(x)))
-    }
-
-    #[inline(always)]
-    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> (__m256i, __m256i) {
-        const { assert!(CPG == 4 || CPG == 8 || CPG == 16) };
-        match CPG {
-            4 => self.spread(proven!(_mm256_permutevar8x32_epi32(
-                _mm256_castsi128_si256(_mm_loadu_si128(x.as_ptr().cast())),
-                _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1),
-            ))),
-            _ => self.lane::<J>(x),
-        }
-    }
-
-    #[inline(always)]
-    fn weights(self, w: &[i8]) -> __m256i {
-        let w: &[i8; 32] = w[..32].try_into().expect("32 bytes");
-        proven!(_mm256_loadu_si256(w.as_ptr().cast()))
-    }
+    operations!(_mm256_cvtepi8_epi32, _mm256_packs_epi16, _mm256_min_epi8, _mm256_max_epi8);
 
     #[inline(always)]
     fn dp(self, acc: __m256i, (magnitude, x): (__m256i, __m256i), w: __m256i) -> __m256i {
@@ -87,45 +57,6 @@ impl Isa for Avx2 {
         proven!({
             let y = _mm256_and_si256(y, _mm256_set1_epi32(0xffff));
             _mm256_add_epi32(acc, _mm256_madd_epi16(x, y))
-        })
-    }
-
-    #[inline(always)]
-    fn load_i8(self, x: &[u8]) -> __m256i {
-        let x: &[u8; 8] = x[..8].try_into().expect("8 bytes");
-        proven!(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x.as_ptr().cast())))
-    }
-
-    #[inline(always)]
-    fn store_i8(self, v: __m256i, out: &mut [u8]) {
-        let mut bytes = [0; 8];
-        // SAFETY: the token proves the features; the store writes the 8 bytes of the array.
-        unsafe {
-            let words = _mm256_packs_epi32(v, v);
-            let quads = _mm256_packs_epi16(words, words);
-            let low = _mm256_castsi256_si128(quads);
-            let high = _mm256_extracti128_si256::<1>(quads);
-            _mm_storel_epi64(bytes.as_mut_ptr().cast(), _mm_unpacklo_epi32(low, high));
-        }
-        match out.first_chunk_mut::<8>() {
-            Some(out) => *out = bytes,
-            None => out.iter_mut().zip(bytes).for_each(|(o, b)| *o = b),
-        }
-    }
-
-    #[inline(always)]
-    fn splat_i8(self, q: i32) -> __m256i {
-        proven!(_mm256_set1_epi8(q as i8))
-    }
-
-    #[inline(always)]
-    fn pack_i8(self, q: [__m256i; 4], zero: __m256i, low: __m256i, high: __m256i) -> __m256i {
-        proven!({
-            let a = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
-            let b = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
-            let v = _mm256_packs_epi16(a, b);
-            let v = _mm256_min_epi8(_mm256_max_epi8(v, low), high);
-            _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
         })
     }
 }

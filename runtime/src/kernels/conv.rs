@@ -64,7 +64,7 @@ impl Body {
     /// Whether sums may be finished in registers, by their multiplier and the epilogue alone.
     #[inline(always)]
     pub fn finishes_in_registers(&self) -> bool {
-        self.epilogue.is_bounded() && self.silu.is_none()
+        self.finishes_in_quads() && self.silu.is_none()
     }
 }
 

@@ -46,7 +46,7 @@ impl Walk {
             Self::Taps
         } else if row <= MAX_GATHERED_ROW && g.size[0] * row <= MAX_GATHERED {
             Self::Windows
-        } else if Edges::lines(body) >= most_lines(g) {
+        } else if Edges::new(body).lines >= most_lines(g) {
             Self::Rows
         } else {
             Self::Taps
@@ -88,15 +88,8 @@ impl Edges {
         let (start, end) = range_of(g, true, 0);
         let columns = (start as usize, end as usize);
         let count = columns.0 + g.output[1] - columns.1;
-        Self { columns, count, lines: Self::lines(body), have: 0..0 }
-    }
-
-    /// Lines that there is room for.
-    fn lines(body: &Body) -> usize {
-        let g = &body.geometry;
-        let (start, end) = range_of(g, true, 0);
-        let count = g.output[1] - (end - start) as usize;
-        COPIES / (count * copy_step(body)).max(1)
+        let lines = COPIES / (count * copy_step(body)).max(1);
+        Self { columns, count, lines, have: 0..0 }
     }
 
     /// Where the copy for output column `x` of input line `y` is.

@@ -203,7 +203,7 @@ fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
 /// The tiles of every instruction set: rows by vectors. Every shape is a function of its own: registers are allocated
 /// for it alone, and its assembly can be looked at. `const` blocks keep shapes that the set lacks from being compiled.
 macro_rules! shapes {
-    ($has:ident, $tail:literal, $isa:ident, $rows:ident, $vectors:ident, $args:ident;
+    ($has:ident, $tail:tt, $isa:ident, $rows:ident, $vectors:ident, $args:ident;
         $($nv:literal: $($mr:literal)*;)*) => {
         match ($rows, $vectors) {
             $($(($mr, $nv) => if const { $has::<I>($mr, $nv) } {
@@ -238,22 +238,28 @@ pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
     }
 }
 
-/// Runs a tile of `rows` (at most `I::MR`) by `vectors` (1 or `I::NV`).
+/// Runs a tile of `rows` by `vectors`, as [`has`] says.
 #[inline(always)]
 pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_, ToMemory<'_>>) {
     if args.lanes == 0 {
-        shapes!(has, false, isa, rows, vectors, args;
-            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            4: 1 2 3 4 5 6;
-        )
+        tile_of::<I, false>(isa, rows, vectors, args);
     } else {
-        shapes!(has, true, isa, rows, vectors, args;
-            1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-            4: 1 2 3 4 5 6;
-        )
+        tile_of::<I, true>(isa, rows, vectors, args);
     }
+}
+
+#[inline(always)]
+fn tile_of<I: Isa, const TAIL: bool>(
+    isa: I,
+    rows: usize,
+    vectors: usize,
+    args: Args<'_, ToMemory<'_>>,
+) {
+    shapes!(has, TAIL, isa, rows, vectors, args;
+        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+        4: 1 2 3 4 5 6;
+    )
 }
 
 /// Runs a tile without lanes and finishes its sums; `rows` by `vectors` as [`finishes`] says.

@@ -20,13 +20,16 @@ use core::ops::Range;
 
 /// KiB of weights that stay in the second cache level while all pixels pass.
 const BLOCK_KIB: u16 = 256;
+
 /// Largest panel of four vectors, so that it stays in the first cache level. Narrow vectors need their weights less
 /// often: those come from the second level in time.
 const fn widest<I: Isa>() -> usize {
     if I::LANES >= 16 { 40 << 10 } else { (BLOCK_KIB as usize) << 10 }
 }
+
 /// Ranges of channels start at multiples of it: no panel of an ungrouped convolution straddles one.
 pub(super) const CHANNEL_GRANULE: usize = 64;
+
 /// A run of output channels whose weights are packed together.
 #[derive(Clone, Copy)]
 struct Panel {
@@ -288,6 +291,7 @@ fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
         Some(block)
     })
 }
+
 /// Scales the sums of a tile and passes them to the epilogue.
 #[inline(always)]
 fn finish<I: Isa>(
