@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kenar_convert::cli;
+use kenar_tests::command::{self, ok};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -15,16 +15,8 @@ struct Outcome {
 }
 
 fn kenar(args: &[&str]) -> Outcome {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::run(std::iter::once(&"kenar").chain(args), &mut out, &mut err);
-    Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
-}
-
-/// Runs a command that has to succeed in silence on standard error.
-fn ok(args: &[&str]) -> String {
-    let o = kenar(args);
-    assert_eq!((o.code, o.err.as_str()), (0, ""), "{args:?}: {}", o.out);
-    o.out
+    let (code, out, err) = command::kenar(args);
+    Outcome { code, out, err }
 }
 
 /// Runs a command whose standard output has to be one JSON document.

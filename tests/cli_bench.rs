@@ -2,22 +2,9 @@
 
 use std::path::Path;
 
-use kenar_convert::cli;
+use kenar_tests::command::{kenar, ok};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// Exit code, standard output, standard error.
-fn kenar(args: &[&str]) -> (i32, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::run(std::iter::once(&"kenar").chain(args), &mut out, &mut err);
-    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-}
-
-fn ok(args: &[&str]) -> String {
-    let (code, out, err) = kenar(args);
-    assert_eq!((code, err.as_str()), (0, ""), "{args:?}: {out}");
-    out
-}
 
 fn document(args: &[&str]) -> Value {
     let out = ok(args);

@@ -6,24 +6,11 @@ use image::RgbImage;
 use kenar::detect::{BoxCode, Detection, Letterbox, Options};
 use kenar::format::Placement;
 use kenar::{Model, Session};
-use kenar_convert::cli;
+use kenar_tests::command::{kenar, ok};
 use kenar_tests::detectors::random_detector;
 use kenar_tests::random::Random;
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Exit code, standard output, standard error.
-fn kenar(args: &[&str]) -> (i32, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::run(std::iter::once(&"kenar").chain(args), &mut out, &mut err);
-    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-}
-
-fn ok(args: &[&str]) -> String {
-    let (code, out, err) = kenar(args);
-    assert_eq!((code, err.as_str()), (0, ""), "{args:?}: {out}");
-    out
-}
 
 fn boxes(args: &[&str]) -> Vec<Value> {
     let out = ok(&[&["detect"], args, &["--json"]].concat());

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kenar_convert::cli;
 use kenar_convert::data::{Dataset, Fit, Letterbox, Preprocess, Preset};
+use kenar_tests::command;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -29,10 +29,9 @@ fn shared() -> Option<PathBuf> {
 }
 
 fn kenar(args: &[&str]) -> String {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::run(std::iter::once(&"kenar").chain(args), &mut out, &mut err);
-    assert_eq!(code, 0, "{args:?}: {}", String::from_utf8_lossy(&err));
-    String::from_utf8(out).unwrap()
+    let (code, out, err) = command::kenar(args);
+    assert_eq!(code, 0, "{args:?}: {err}");
+    out
 }
 
 /// Converts with the 60 images of the calibration list and evaluates on the 67 of the validation set.
@@ -234,10 +233,9 @@ fn what_cannot_be_measured_is_refused() {
         (&["--data", &voc, "--labels", &two], "2 class names"),
         (&["--data", &voc, "--labels", &others], "none of the data set's classes"),
     ] {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let args = [&["kenar", "eval", &model, "--float", &source][..], options].concat();
-        assert_eq!(cli::run(args, &mut out, &mut err), 1, "{options:?}");
-        let err = String::from_utf8(err).unwrap();
+        let args = [&["eval", &model, "--float", &source][..], options].concat();
+        let (code, _, err) = command::kenar(&args);
+        assert_eq!(code, 1, "{options:?}");
         assert!(err.contains(words), "{options:?}: {err}");
     }
     assert!(!Path::new("x").exists());

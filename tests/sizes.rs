@@ -6,17 +6,10 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use kenar::detect::BoxCode;
 use kenar::isa::Platform;
-use kenar_convert::cli;
+use kenar_tests::command::kenar;
 use kenar_tests::detectors::random_detector_sizes;
 use kenar_tests::random::Random;
 use serde_json::{Value, json};
-
-/// Exit code, standard output, standard error.
-fn kenar(args: &[&str]) -> (i32, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::run(std::iter::once(&"kenar").chain(args), &mut out, &mut err);
-    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
-}
 
 fn ok(args: &[&str]) -> Value {
     let (code, out, err) = kenar(&[args, &["--json"]].concat());

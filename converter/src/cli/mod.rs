@@ -6,6 +6,7 @@
 
 mod args;
 mod bench;
+mod chart;
 mod completions;
 mod console;
 mod convert;

@@ -7,23 +7,12 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::layers::Layer;
 use super::machine::Machine;
+use crate::cli::chart::{COLOURS, GRID, INK};
 use crate::error::{Error, Result};
 
 const SIZE: (u32, u32) = (1100, 700);
 /// Right of the diagram, for the legend.
 const LEGEND: u32 = 250;
-const INK: RGBColor = RGBColor(40, 40, 40);
-const GRID: RGBColor = RGBColor(225, 225, 225);
-/// Told apart by people with any colour vision (Okabe and Ito), dark enough on white.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(190, 150, 0),
-    RGBColor(110, 110, 110),
-];
 /// Layers that are named: those with most time above their bound.
 const NAMED: usize = 8;
 
