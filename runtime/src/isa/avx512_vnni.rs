@@ -43,6 +43,17 @@ impl Avx512Vnni {
         let vbmi = cfg!(target_feature = "avx512vbmi");
         found.then_some(Self { vbmi })
     }
+
+    /// What [`Isa::pack_i8`] gives, in every quarter of the register: four lanes of each vector.
+    #[inline(always)]
+    fn quarters(self, q: [__m512i; 4], zero: __m512i, low: __m512i, high: __m512i) -> __m512i {
+        proven!({
+            let a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
+            let b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+            let v = _mm512_packus_epi16(a, b);
+            _mm512_min_epu8(_mm512_max_epu8(v, low), high)
+        })
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -185,6 +196,21 @@ impl Isa for Avx512Vnni {
             )),
             _ => self.lane::<J>(x),
         }
+    }
+
+    #[inline(always)]
+    fn own<const R: usize>(self, x: &[u8]) -> __m512i {
+        const { assert!(R < 4) };
+        let x: &[u8; 64] = x[..64].try_into().expect("64 bytes");
+        proven!({
+            let x = _mm512_loadu_si512(x.as_ptr().cast());
+            match R {
+                0 => x,
+                1 => _mm512_shuffle_epi32::<0b10_11_00_01>(x),
+                2 => _mm512_shuffle_epi32::<0b01_00_11_10>(x),
+                _ => _mm512_shuffle_epi32::<0b00_01_10_11>(x),
+            }
+        })
     }
 
     #[inline(always)]
@@ -345,12 +371,17 @@ impl Isa for Avx512Vnni {
     #[inline(always)]
     fn pack_i8(self, q: [__m512i; 4], zero: __m512i, low: __m512i, high: __m512i) -> __m512i {
         proven!({
-            let a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
-            let b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
-            let v = _mm512_packus_epi16(a, b);
-            let v = _mm512_min_epu8(_mm512_max_epu8(v, low), high);
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, v)
+            _mm512_permutexvar_epi32(order, self.quarters(q, zero, low, high))
+        })
+    }
+
+    #[inline(always)]
+    fn weave_i8(self, q: [__m512i; 4], zero: __m512i, low: __m512i, high: __m512i) -> __m512i {
+        proven!({
+            let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let order = _mm512_broadcast_i32x4(order);
+            _mm512_shuffle_epi8(self.quarters(q, zero, low, high), order)
         })
     }
 

@@ -107,6 +107,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     /// For lane `l`, activations `4 * J .. 4 * J + 4` of the group that output channel `l` belongs to, of groups of
     /// `CPG` (4, 8 or 16) channels that start at `x[0]`. With `CPG >= LANES` all lanes are of one group.
     fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> Self::X;
+    /// For lane `l`, activations `4 * (l ^ R) .. 4 * (l ^ R) + 4`, with `R < 4`; panics if there are fewer than `4 * LANES`.
+    fn own<const R: usize>(self, x: &[u8]) -> Self::X;
     /// `4 * LANES` packed weights; panics if there are fewer.
     fn weights(self, w: &[i8]) -> Self::W;
     /// Asks for 128 bytes from `at` on in the second cache level, where the set can; they may lie behind the end.
@@ -166,6 +168,8 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     fn pack_i16(self, q: [Self::I; 2], low: Self::H, high: Self::H) -> Self::H;
     /// `q + BIAS` of four vectors plus `zero` (-512..=512), limited to `low..=high`, as they are stored.
     fn pack_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
+    /// As [`Isa::pack_i8`], but with vectors as the faster index: byte `4 * l + v` is lane `l` of vector `v`.
+    fn weave_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
     /// Replaces every byte `b` by `table[b]`.
     fn look_up(self, table: &[u8; 256], bytes: &mut [u8]);
     /// Replaces every byte `b` by `table[b]`, of the bytes as they are stored.

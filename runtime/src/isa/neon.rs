@@ -45,6 +45,18 @@ const fn spread(lane: usize) -> [u8; 16] {
     [a[0], a[1], a[0], a[1], a[0], a[1], a[0], a[1], b[0], b[1], b[0], b[1], b[0], b[1], b[0], b[1]]
 }
 
+/// Table look-up indices of [`Isa::own`].
+const fn turned(by: usize) -> [u8; 16] {
+    let mut index = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        // Byte `i` is a weight's partner: half `i / 8`, lane `i % 8 / 2`.
+        index[i] = (4 * ((i % 8 / 2) ^ by) + 2 * (i / 8) + i % 2) as u8;
+        i += 1;
+    }
+    index
+}
+
 impl Isa for Neon {
     const NAME: &'static str = "neon";
     const LANES: usize = 4;
@@ -88,6 +100,14 @@ impl Isa for Neon {
     #[inline(always)]
     fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> int8x16_t {
         self.lane::<J>(self.acts(x))
+    }
+
+    #[inline(always)]
+    fn own<const R: usize>(self, x: &[u8]) -> int8x16_t {
+        const { assert!(R < 4) };
+        let x: &[u8; 16] = x[..16].try_into().expect("16 bytes");
+        let index = const { turned(R) };
+        proven!(vqtbl1q_s8(vld1q_s8(x.as_ptr().cast()), vld1q_u8(index.as_ptr())))
     }
 
     #[inline(always)]
@@ -244,6 +264,18 @@ impl Isa for Neon {
             let v = vqmovn_high_s16(vqmovn_s16(a), b);
             vminq_s8(vmaxq_s8(v, low), high)
         })
+    }
+
+    #[inline(always)]
+    fn weave_i8(
+        self,
+        q: [int32x4_t; 4],
+        zero: int16x8_t,
+        low: int8x16_t,
+        high: int8x16_t,
+    ) -> int8x16_t {
+        let order = [0u8, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+        proven!(vqtbl1q_s8(self.pack_i8(q, zero, low, high), vld1q_u8(order.as_ptr())))
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ impl Isa for Scalar {
     type I = [i32; LANES];
     type F = [f32; LANES];
     type A<'a> = &'a [u8; 16];
-    type X = [i8; 4];
+    type X = [[i8; 4]; LANES];
     type W = [[i8; 4]; LANES];
     type H = [i16; 2 * LANES];
     type B = [u8; 4 * LANES];
@@ -49,13 +49,20 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
-    fn lane<const L: usize>(self, a: &[u8; 16]) -> [i8; 4] {
-        core::array::from_fn(|k| a[4 * L + k] as i8)
+    fn lane<const L: usize>(self, a: &[u8; 16]) -> Self::X {
+        [core::array::from_fn(|k| a[4 * L + k] as i8); LANES]
     }
 
     #[inline(always)]
-    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> [i8; 4] {
+    fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> Self::X {
         self.lane::<J>(x)
+    }
+
+    #[inline(always)]
+    fn own<const R: usize>(self, x: &[u8]) -> Self::X {
+        const { assert!(R < 4) };
+        let x = &x[..4 * LANES];
+        core::array::from_fn(|l| core::array::from_fn(|k| x[4 * (l ^ R) + k] as i8))
     }
 
     #[inline(always)]
@@ -65,9 +72,9 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
-    fn dp(self, acc: [i32; LANES], x: [i8; 4], w: [[i8; 4]; LANES]) -> [i32; LANES] {
+    fn dp(self, acc: [i32; LANES], x: Self::X, w: [[i8; 4]; LANES]) -> [i32; LANES] {
         core::array::from_fn(|l| {
-            (0..4).fold(acc[l], |s, k| s.wrapping_add(i32::from(x[k]) * i32::from(w[l][k])))
+            (0..4).fold(acc[l], |s, k| s.wrapping_add(i32::from(x[l][k]) * i32::from(w[l][k])))
         })
     }
 
@@ -205,6 +212,18 @@ impl Isa for Scalar {
             let q = q[i / LANES][i % LANES].saturating_add(i32::from(zero[0]));
             q.max(i32::from(low[i] as i8)).min(i32::from(high[i] as i8)) as u8
         })
+    }
+
+    #[inline(always)]
+    fn weave_i8(
+        self,
+        q: [[i32; LANES]; 4],
+        zero: [i16; 2 * LANES],
+        low: [u8; 4 * LANES],
+        high: [u8; 4 * LANES],
+    ) -> [u8; 4 * LANES] {
+        let packed = self.pack_i8(q, zero, low, high);
+        core::array::from_fn(|i| packed[i % 4 * LANES + i / 4])
     }
 
     #[inline(always)]

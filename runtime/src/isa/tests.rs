@@ -41,6 +41,7 @@ impl Kernel for Body {
         tables(isa, &mut rng, &mut seen);
         lane_dots(isa, &mut rng, &mut seen);
         group_dots(isa, &mut rng, &mut seen);
+        own_dots(isa, &mut rng, &mut seen);
         seen
     }
 }
@@ -125,6 +126,11 @@ fn packs<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
                 assert!(i == 3 || out[2][i * step + I::LANES..][..3] == [77; 3]);
                 let name = ["pack_i8 0", "pack_i8 1", "pack_i8 2", "pack_i8 3"][i];
                 put(seen, name, whole.iter().map(|b| i64::from(*b as i8 as u8 ^ I::BIAS as u8)));
+            }
+            let mut woven = [77; 4 * WIDTH];
+            isa.put_i8::<1>(isa.weave_i8(v, zero, limits[0], limits[1]), &mut woven, 0);
+            for (i, byte) in woven[..4 * I::LANES].iter().enumerate() {
+                assert_eq!(*byte, out[0][i % 4 * I::LANES + i / 4]);
             }
             let limits = [isa.splat_i16(-32767), isa.splat_i16(30000)];
             let words = isa.pack_i16([v[0], v[1]], limits[0], limits[1]);
@@ -308,6 +314,22 @@ fn group_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
                 ("group 16, 3", isa.group::<16, 3>(x(16))),
             ];
             for (name, x) in spread {
+                let sums = lanes(isa, isa.dp(isa.splat(0), x, w)).into_iter().zip(&part[at..]);
+                put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn own_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let (_, w, part) = operands(rng, I::BIAS);
+        let x: [u8; 4 * WIDTH] = core::array::from_fn(|_| (rng.int(-128, 127) + I::BIAS) as u8);
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let (x, w) = (&x[4 * at..], packed(isa, &w, at));
+            let exchanged = [isa.own::<0>(x), isa.own::<1>(x), isa.own::<2>(x), isa.own::<3>(x)];
+            for (name, x) in ["own 0", "own 1", "own 2", "own 3"].into_iter().zip(exchanged) {
                 let sums = lanes(isa, isa.dp(isa.splat(0), x, w)).into_iter().zip(&part[at..]);
                 put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
             }

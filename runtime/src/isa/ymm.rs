@@ -257,6 +257,19 @@ macro_rules! operations {
         }
 
         #[inline(always)]
+        fn own<const R: usize>(self, x: &[u8]) -> Self::X {
+            const { assert!(R < 4) };
+            let x: &[u8; 32] = x[..32].try_into().expect("32 bytes");
+            let x = proven!(_mm256_loadu_si256(x.as_ptr().cast()));
+            self.spread(match R {
+                0 => x,
+                1 => proven!(_mm256_shuffle_epi32::<0b10_11_00_01>(x)),
+                2 => proven!(_mm256_shuffle_epi32::<0b01_00_11_10>(x)),
+                _ => proven!(_mm256_shuffle_epi32::<0b00_01_10_11>(x)),
+            })
+        }
+
+        #[inline(always)]
         fn weights(self, w: &[i8]) -> __m256i {
             let w: &[i8; 32] = w[..32].try_into().expect("32 bytes");
             proven!(_mm256_loadu_si256(w.as_ptr().cast()))
@@ -298,6 +311,18 @@ macro_rules! operations {
                 let v = $narrow(a, b);
                 let v = $min($max(v, low), high);
                 _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+            })
+        }
+
+        #[inline(always)]
+        fn weave_i8(self, q: [__m256i; 4], zero: __m256i, low: __m256i, high: __m256i) -> __m256i {
+            proven!({
+                let a = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
+                let b = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
+                let v = $narrow(a, b);
+                let v = $min($max(v, low), high);
+                let order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(order))
             })
         }
     };

@@ -48,7 +48,7 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
-    for segment in segments(&body.geometry, range) {
+    for segment in segments(&body.geometry, range, MAX_PIXELS) {
         for (block, weights) in weights.packed.chunks_exact(weights.block).enumerate() {
             let channel = block * I::LANES;
             let (sums, live) = (&mut sums, &mut live);
@@ -91,13 +91,13 @@ impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
                     let pixels = match line {
                         Some(line) if inside == (0..P) => {
                             let at = (line + left) * g.pixel_stride + channel;
-                            strided::<P>(&input[at..], step * g.pixel_stride)
+                            strided::<P, 16>(&input[at..], step * g.pixel_stride)
                         }
                         Some(line) if !inside.is_empty() => {
                             let left = left.wrapping_add(inside.start * step);
                             let at = (line + left) * g.pixel_stride + channel;
                             let step = step * g.pixel_stride;
-                            strided_inside::<P>(&input[at..], step, inside, &padding)
+                            strided_inside::<P, 16>(&input[at..], step, inside, &padding)
                         }
                         _ => [&padding; P],
                     };

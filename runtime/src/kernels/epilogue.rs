@@ -145,6 +145,12 @@ impl PackedEpilogue {
         self.bounded
     }
 
+    /// Whether there is one result, of i8, and nothing is added to it.
+    pub fn is_one_store_of_i8(&self) -> bool {
+        let store = self.store.as_ref().is_some_and(|s| s.dtype == DType::I8);
+        store && self.residual.is_none() && self.second.is_none()
+    }
+
     /// An epilogue of one store.
     pub fn of_store(store: &Store, lookup: &impl Lookup, bias: i32) -> Self {
         let store = Some(PackedStore::new(store, lookup, bias));

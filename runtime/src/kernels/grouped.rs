@@ -1,4 +1,4 @@
-//! Grouped convolution with 4, 8 or 16 channels per group and a window of three columns.
+//! Grouped convolution with 4, 8 or 16 channels per group and a window of three columns, where [`woven`] does not fit.
 //!
 //! One vector of weights serves several groups: the four bytes of each group's input are spread over the lanes of its
 //! output channels. Each spread column meets up to three taps, so a tile of `P` neighbouring pixels needs `P + 2` of
@@ -9,6 +9,7 @@ use super::epilogue::MAX_LANES;
 use super::live::Live;
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
+use super::woven;
 use crate::isa::{Isa, Kernel, strided, strided_inside};
 use crate::pages::Pages;
 use alloc::sync::Arc;
@@ -17,8 +18,16 @@ use core::ops::Range;
 /// Window columns.
 const COLUMNS: usize = 3;
 
+/// Weights of either kernel for small groups.
+pub(super) enum Weights {
+    /// Activations stay in their lanes.
+    Woven(woven::Weights),
+    /// Activations are spread over lanes.
+    Spread(Spread),
+}
+
 /// Weights, per block of `LANES` output channels: per window row, per four k, per column.
-pub(super) struct Weights {
+pub(super) struct Spread {
     packed: Packed,
     block_bytes: usize,
     /// Pixels of a tile: 8 or 7, whichever divides the rows better.
@@ -38,7 +47,25 @@ pub(super) fn fits(body: &Body, groups: usize) -> bool {
 
 impl Weights {
     #[inline(always)]
-    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+    pub fn pack<I: Isa>(isa: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+        if woven::fits::<I>(body) {
+            Self::Woven(woven::Weights::pack(isa, body, source, shelf))
+        } else {
+            Self::Spread(Spread::pack(isa, body, source, shelf))
+        }
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        match self {
+            Self::Woven(w) => w.attach(shelf),
+            Self::Spread(w) => w.packed.attach(shelf),
+        }
+    }
+}
+
+impl Spread {
+    #[inline(always)]
+    fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
         let rows = body.geometry.size[0];
         let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, 1);
         let blocks = body.channels_out.div_ceil(I::LANES);
@@ -62,10 +89,6 @@ impl Weights {
         let tile = if width.next_multiple_of(8) <= width.next_multiple_of(7) { 8 } else { 7 };
         Self { packed, block_bytes, tile }
     }
-
-    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
-        self.packed.attach(shelf);
-    }
 }
 
 #[inline(always)]
@@ -77,8 +100,12 @@ pub(super) fn run<I: Isa>(
     mut live: Live<'_, I>,
     range: Range<usize>,
 ) {
+    let weights = match weights {
+        Weights::Woven(w) => return woven::run(isa, body, w, input, live, range),
+        Weights::Spread(w) => w,
+    };
     let mut sums = Sums([0; MAX_PIXELS * MAX_LANES]);
-    for segment in segments(&body.geometry, range) {
+    for segment in segments(&body.geometry, range, MAX_PIXELS) {
         for (block, weights_) in weights.packed.chunks_exact(weights.block_bytes).enumerate() {
             let channel = block * I::LANES;
             let (sums, live) = (&mut sums, &mut live);
@@ -137,13 +164,13 @@ impl<I: Isa, const CPG: usize, const S: usize, const P: usize, const COLS: usize
                 let columns = match g.tap(0, segment.y, ky) {
                     Some(y) if inside == (0..COLS) => {
                         let at = (y * g.input[1] + left) * g.pixel_stride + first;
-                        strided::<COLS>(&input[at..], g.pixel_stride)
+                        strided::<COLS, 16>(&input[at..], g.pixel_stride)
                     }
                     Some(y) if !inside.is_empty() => {
                         let left = left.wrapping_add(inside.start);
                         let at = (y * g.input[1] + left) * g.pixel_stride + first;
                         let inside = inside.clone();
-                        strided_inside::<COLS>(&input[at..], g.pixel_stride, inside, &padding)
+                        strided_inside::<COLS, 16>(&input[at..], g.pixel_stride, inside, &padding)
                     }
                     _ => [&padding; COLS],
                 };

@@ -29,6 +29,7 @@ mod quads;
 mod scale;
 mod segment;
 mod tuned;
+mod woven;
 
 pub use concat::PackedConcat;
 pub use conv::PackedConv;

@@ -52,10 +52,7 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
         match c.dtype {
             DType::I8 => {
                 let bytes = isa.pack_i8(q, c.zero, c.bytes[0], c.bytes[1]);
-                let bytes = match c.table {
-                    Some(table) if I::TRANSLATES => isa.translate(table, bytes),
-                    _ => bytes,
-                };
+                let bytes = c.translated(isa, bytes);
                 let out = area.span(row, last, NV * I::LANES);
                 match NV {
                     4 => isa.put_i8::<1>(bytes, out, 0),
@@ -114,6 +111,17 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
         Self { residual, store, second }
     }
 
+    /// Finishes the scaled values of pixel `row`, of which vector `v` holds every fourth channel from `v` on. Only where
+    /// the epilogue is bounded, and [one store of i8](super::epilogue::PackedEpilogue::is_one_store_of_i8).
+    #[inline(always)]
+    pub fn woven(&mut self, isa: I, t: [I::F; 4], row: usize) {
+        let Some(Stored { area, constants: c }) = &mut self.store else { return };
+        let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
+        let bytes = isa.weave_i8(q, c.zero, c.bytes[0], c.bytes[1]);
+        let bytes = c.translated(isa, bytes);
+        isa.put_i8::<1>(bytes, area.get(row, 0, 4 * I::LANES), 0);
+    }
+
     /// Finishes the scaled values of all `NV` vectors of `4 / NV` pixels: of `row` alone, of `row` and `last` (which may be
     /// the same: it is finished twice), or of `row` to `last`. Only where the epilogue is
     /// [bounded](super::epilogue::PackedEpilogue::bound).
@@ -164,6 +172,17 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
                 affine(isa, t[3], &a[3 % NV * I::LANES..], &b[3 % NV * I::LANES..]),
             ];
             store.put::<NV>(isa, u, row, last);
+        }
+    }
+}
+
+impl<I: Isa> Constants<'_, I> {
+    /// The table's bytes, where there is one and it is looked up beside the sums.
+    #[inline(always)]
+    fn translated(&self, isa: I, bytes: I::B) -> I::B {
+        match self.table {
+            Some(table) if I::TRANSLATES => isa.translate(table, bytes),
+            _ => bytes,
         }
     }
 }

@@ -24,13 +24,17 @@ pub(super) struct Segment {
     pub width: usize,
 }
 
-/// Cuts a range of output pixels into segments.
-pub(super) fn segments(g: &Geometry, pixels: Range<usize>) -> impl Iterator<Item = Segment> {
+/// Cuts a range of output pixels into segments of at most `most` pixels.
+pub(super) fn segments(
+    g: &Geometry,
+    pixels: Range<usize>,
+    most: usize,
+) -> impl Iterator<Item = Segment> {
     let width = g.output[1];
     let mut at = pixels.start;
     core::iter::from_fn(move || {
         let (y, x) = (at / width, at % width);
-        let len = (width - x).min(pixels.end - at).min(MAX_PIXELS);
+        let len = (width - x).min(pixels.end - at).min(most);
         at += len;
         (len > 0).then_some(Segment { y, x, width: len })
     })

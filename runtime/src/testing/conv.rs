@@ -327,6 +327,29 @@ fn groups_of_every_size() {
 }
 
 #[test]
+fn small_groups_that_fill_vectors() {
+    let mut rng = Rng::new(11);
+    for platform in Platform::available() {
+        for per_group in [4, 8, 16] {
+            for channels in [32, 64, 128] {
+                for stride in [1, 2] {
+                    for width in [1, 2, 3, 4, 5, 6, 7, 10, 11, 20] {
+                        let case = Case::new([5, width, channels], channels, 3).stride(stride);
+                        let case = case.groups(channels / per_group);
+                        let padding = [rng.int(0, 2) as usize, rng.int(0, 2) as usize];
+                        let case = Case { padding, behind: Some([1, 2]), ..case };
+                        // Mostly results that leave in registers.
+                        let tail =
+                            if rng.chance(80) { Tail::PLAIN } else { Tail::random(&mut rng) };
+                        check(&mut rng, platform, case, tail, 1 + width % 3);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn uneven_groups() {
     let mut rng = Rng::new(4);
     for platform in Platform::available() {

@@ -1,0 +1,271 @@
+//! Grouped convolution with 4, 8 or 16 channels per group, as many out as in, in which activations stay where they are.
+//!
+//! A vector of activations is read as it lies in the map, four channels to a lane, and nothing is spread. Lane `l` of four
+//! accumulators makes output channels `4 l` to `4 l + 3`, which belong to the same group:
+//!
+//! ```text
+//! activations     | c0 c1 c2 c3 | c4 c5 c6 c7 | ...
+//! accumulator v   | channel v   | channel 4+v | ...      v = 0..4
+//! ```
+//!
+//! In groups of 8 or 16 channels a lane needs its neighbours' activations too: once for each, the vector is read with
+//! lanes exchanged inside of 128 bits. The results are interleaved as they become bytes.
+
+use super::conv::{Body, Source};
+use super::live::Live;
+use super::pack::{Packed, Shelf, panel, panel_bytes};
+use super::quads::Pixels;
+use super::scale::scaled;
+use super::segment::{Segment, inside, segments, tiles};
+use crate::isa::{Isa, Kernel, strided, strided_inside};
+use crate::pages::Pages;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Window columns.
+const COLUMNS: usize = 3;
+/// Vectors of accumulators, each with every fourth channel.
+const VECTORS: usize = 4;
+
+/// Weights, per block of `4 * LANES` channels: per window row, per column, per exchange of lanes, per
+/// accumulator.
+pub(super) struct Weights {
+    packed: Packed,
+    block_bytes: usize,
+    /// In the order of accumulators and their lanes.
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    /// Pixels of a tile.
+    tile: usize,
+}
+
+/// Whether the kernel takes this convolution, of those with groups of 4, 8 or 16 channels.
+pub(super) fn fits<I: Isa>(body: &Body) -> bool {
+    I::LANES >= 8
+        && body.channels_out.is_multiple_of(VECTORS * I::LANES)
+        && body.finishes_in_registers()
+        && body.epilogue.is_one_store_of_i8()
+}
+
+impl Weights {
+    #[inline(always)]
+    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+        let rows = body.geometry.size[0];
+        let block = VECTORS * I::LANES;
+        let quads = body.depth / 4;
+        let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, VECTORS);
+        let (packed, out) = shelf.take(body.channels_out / block * block_bytes);
+        // Channel of lane `n % LANES` of accumulator `n / LANES`.
+        let channel = |n: usize| VECTORS * (n % I::LANES) + n / I::LANES;
+        for (first, out) in (0..).step_by(block).zip(out.chunks_exact_mut(block_bytes)) {
+            for (step, out) in out.chunks_exact_mut(4 * block).enumerate() {
+                let (row, column, exchange) =
+                    (step / quads / COLUMNS, step / quads % COLUMNS, step % quads);
+                panel::<I>(out, VECTORS, block, 1, 4, |n, _| {
+                    let quad = (n % I::LANES % quads) ^ exchange;
+                    let at = (row * COLUMNS + column) * body.depth + 4 * quad;
+                    &source.channel(first + channel(n))[at..][..4]
+                });
+            }
+        }
+        let channels = 0..body.channels_out;
+        let placed = channels.map(|n| n / block * block + channel(n % block));
+        let bias = placed.clone().map(|n| body.bias[n]).collect();
+        let multiplier = placed.map(|n| body.multiplier[n]).collect();
+        let tile = tile::<I>(body.depth, body.geometry.output[1]);
+        Self { packed, block_bytes, bias, multiplier, tile }
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        self.packed.attach(shelf);
+    }
+}
+
+/// Pixels of a tile: whichever number computes fewer pixels of a row twice, the larger one first.
+fn tile<I: Isa>(depth: usize, width: usize) -> usize {
+    let sizes: &[usize] = match (I::LANES, depth) {
+        (16, 16) => &[5, 4],
+        // Columns share their activations, which need registers.
+        (16, _) => &[4],
+        _ => &[2],
+    };
+    let computed = |size: &usize| width.next_multiple_of(*size);
+    sizes.iter().copied().filter(|size| *size <= width).min_by_key(computed).unwrap_or(1)
+}
+
+#[inline(always)]
+pub(super) fn run<I: Isa>(
+    isa: I,
+    body: &Body,
+    weights: &Weights,
+    input: &[u8],
+    mut live: Live<'_, I>,
+    range: Range<usize>,
+) {
+    let block = VECTORS * I::LANES;
+    for (first, packed) in
+        (0..).step_by(block).zip(weights.packed.chunks_exact(weights.block_bytes))
+    {
+        for segment in segments(&body.geometry, range.clone(), usize::MAX) {
+            let bias = &weights.bias[first..][..block];
+            let multiplier = &weights.multiplier[first..][..block];
+            let live = &mut live;
+            let row = Row { body, input, segment, first, packed, bias, multiplier, live };
+            run_row(isa, weights.tile, row);
+            let pixel = segment.y * body.geometry.output[1] + segment.x;
+            live.after_quads(isa, pixel..pixel + segment.width, first, block);
+        }
+    }
+}
+
+/// A segment, and what belongs to the channels of a block.
+struct Row<'a, 'l, I: Isa> {
+    body: &'l Body,
+    input: &'l [u8],
+    segment: Segment,
+    /// First channel.
+    first: usize,
+    packed: &'l [i8],
+    bias: &'l [i32],
+    multiplier: &'l [f32],
+    live: &'l mut Live<'a, I>,
+}
+
+/// Runs a row in tiles of `tile` pixels. Every shape is a function of its own, as in `gemm`.
+#[inline(always)]
+fn run_row<I: Isa>(isa: I, tile: usize, row: Row<'_, '_, I>) {
+    let tile = if row.segment.width < tile { 1 } else { tile };
+    macro_rules! shapes {
+        ($($lanes:literal: $depth:literal $p:literal)*) => {
+            match (row.body.depth, row.body.geometry.stride[1], tile) {
+                $(
+                    ($depth, 1, $p) if const { I::LANES == $lanes } => shape!($lanes, $depth, 1, $p),
+                    ($depth, 2, $p) if const { I::LANES == $lanes } => shape!($lanes, $depth, 2, $p),
+                )*
+                _ => unreachable!("`fits` admits 4, 8, 16 channels, strides 1, 2, and some sets"),
+            }
+        };
+    }
+    macro_rules! shape {
+        ($lanes:literal, $depth:literal, $stride:literal, $p:literal) => {{
+            const COLS: usize = ($p - 1) * $stride + COLUMNS;
+            isa.enter(Tiled::<I, { $depth / 4 }, $stride, $p, COLS, { VECTORS * $lanes }> {
+                isa,
+                row,
+            })
+        }};
+    }
+    shapes!(16: 4 1 16: 4 4 16: 8 1 16: 8 4 16: 16 1 16: 16 4 16: 16 5
+        8: 4 1 8: 4 2 8: 8 1 8: 8 2 8: 16 1 8: 16 2);
+}
+
+/// `Q` lanes make a group; windows step by `S` columns; tiles have `P` pixels and read `COLS` columns; a block has `K`
+/// channels.
+struct Tiled<
+    'a,
+    'l,
+    I: Isa,
+    const Q: usize,
+    const S: usize,
+    const P: usize,
+    const COLS: usize,
+    const K: usize,
+> {
+    isa: I,
+    row: Row<'a, 'l, I>,
+}
+
+impl<I: Isa, const Q: usize, const S: usize, const P: usize, const COLS: usize, const K: usize>
+    Kernel for Tiled<'_, '_, I, Q, S, P, COLS, K>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, row } = self;
+        let Row { body, input, segment, first, packed, bias, multiplier, live } = row;
+        let g = &body.geometry;
+        let padding = [body.zero; K];
+        let l = I::LANES;
+        let bias = [
+            isa.load_i32(bias),
+            isa.load_i32(&bias[l..]),
+            isa.load_i32(&bias[2 * l..]),
+            isa.load_i32(&bias[3 * l..]),
+        ];
+        for x in tiles::<P>(segment) {
+            let left = (x * S).wrapping_sub(g.padding[1]);
+            let inside = inside(left, 1, COLS, g.input[1]);
+            let mut acc = [bias; P];
+            for (ky, w) in packed.chunks_exact(Q * COLUMNS * VECTORS * K).enumerate() {
+                let columns: [&[u8; K]; COLS] = match g.tap(0, segment.y, ky) {
+                    Some(y) if inside == (0..COLS) => {
+                        let at = (y * g.input[1] + left) * g.pixel_stride + first;
+                        strided(&input[at..], g.pixel_stride)
+                    }
+                    Some(y) if !inside.is_empty() => {
+                        let left = left.wrapping_add(inside.start);
+                        let at = (y * g.input[1] + left) * g.pixel_stride + first;
+                        strided_inside(&input[at..], g.pixel_stride, inside.clone(), &padding)
+                    }
+                    _ => [&padding; COLS],
+                };
+                // One column of the window in a turn: more are more than the registers hold.
+                let w = w.chunks_exact(Q * VECTORS * K);
+                for (x, w) in columns.windows((P - 1) * S + 1).zip(w) {
+                    dots::<I, 0, S, P, K>(isa, &mut acc, x, &w[..VECTORS * K]);
+                    if Q >= 2 {
+                        let w = &w[VECTORS * K..][..VECTORS * K];
+                        dots::<I, 1, S, P, K>(isa, &mut acc, x, w);
+                    }
+                    if Q >= 4 {
+                        let w = &w[2 * VECTORS * K..][..2 * VECTORS * K];
+                        dots::<I, 2, S, P, K>(isa, &mut acc, x, w);
+                        dots::<I, 3, S, P, K>(isa, &mut acc, x, &w[VECTORS * K..]);
+                    }
+                }
+            }
+            let scale = [
+                isa.load_f32(multiplier),
+                isa.load_f32(&multiplier[l..]),
+                isa.load_f32(&multiplier[2 * l..]),
+                isa.load_f32(&multiplier[3 * l..]),
+            ];
+            let pixel = segment.y * g.output[1] + x;
+            let mut pixels = Pixels::<I, P>::new(isa, live, pixel, first, K);
+            // A loop may stay one, and then the sums go through memory after every product.
+            pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
+            if P > 1 {
+                pixels.woven(isa, scaled(isa, acc[1 % P], &scale), 1);
+            }
+            if P > 2 {
+                pixels.woven(isa, scaled(isa, acc[2 % P], &scale), 2);
+            }
+            if P > 3 {
+                pixels.woven(isa, scaled(isa, acc[3 % P], &scale), 3);
+            }
+            if P > 4 {
+                pixels.woven(isa, scaled(isa, acc[4 % P], &scale), 4);
+            }
+        }
+    }
+}
+
+/// A column of the window, each lane with the activations of lane `l ^ R`.
+#[inline(always)]
+fn dots<I: Isa, const R: usize, const S: usize, const P: usize, const K: usize>(
+    isa: I,
+    acc: &mut [[I::I; VECTORS]; P],
+    x: &[&[u8; K]],
+    w: &[i8],
+) {
+    let w =
+        [isa.weights(w), isa.weights(&w[K..]), isa.weights(&w[2 * K..]), isa.weights(&w[3 * K..])];
+    for (p, acc) in acc.iter_mut().enumerate() {
+        let x = isa.own::<R>(x[p * S]);
+        for v in 0..VECTORS {
+            acc[v] = isa.dp(acc[v], x, w[v]);
+        }
+    }
+}
