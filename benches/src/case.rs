@@ -4,7 +4,7 @@ use kenar::Model;
 use kenar::arena::{ALIGNMENT, Arena};
 use kenar::desc::{DType, TensorDesc};
 use kenar::isa::Platform;
-use kenar::kernels::PackedOp;
+use kenar::kernels::{PackedOp, Scratch};
 use kenar::ops::{self, Context};
 
 use crate::builder::Builder;
@@ -57,8 +57,9 @@ impl Case {
         let Some(packed) = PackedOp::pack(platform, &op, &model) else {
             panic!("{} has no kernel for {}", platform.name(), model.text(op.name));
         };
+        let mut scratch = Scratch::new(packed.scratch());
         let outputs = ops::outputs(&model, &op, packed.units());
-        packed.run(&op, &model, arena.lease(&outputs), &[]);
+        packed.run(&op, &model, arena.lease(&outputs), &[], &mut scratch);
         for (t, expected) in written(&model).iter().zip(&self.expected) {
             let actual = values(&arena, t, platform.act_xor());
             assert!(
@@ -69,7 +70,7 @@ impl Case {
                 platform.name()
             );
         }
-        body(&mut || packed.run(&op, &model, arena.lease(&outputs), &[]))
+        body(&mut || packed.run(&op, &model, arena.lease(&outputs), &[], &mut scratch))
     }
 }
 

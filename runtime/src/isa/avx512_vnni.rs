@@ -133,13 +133,10 @@ impl Isa for Avx512Vnni {
     const WIDE: usize = 6;
     const FINISHES: bool = true;
     const TRANSLATES: bool = true;
-
-    type I = __m512i;
     type F = __m512;
     type A<'a> = &'a [u8; 16];
     type X = __m512i;
     type W = __m512i;
-    type H = __m512i;
     type B = __m512i;
 
     #[inline(always)]

@@ -17,6 +17,8 @@ mod strided;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
 
+mod words;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +46,7 @@ pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
 #[cfg(feature = "alloc")]
 pub(crate) use strided::{copy_strided, strided, strided_inside};
+pub use words::Words;
 
 /// Work that can run on any instruction set: a struct of its arguments.
 ///
@@ -61,7 +64,7 @@ pub trait Kernel {
 /// An i8 activation `q` is kept in memory as the byte `q + BIAS` (mod 256); loads give the i32 `q + BIAS` and stores
 /// take it, so kernels add `BIAS` to zero points once and the set's preference for signed or unsigned bytes shows
 /// nowhere else.
-pub trait Isa: core::marker::Copy + Send + Sync + 'static {
+pub trait Isa: Words {
     /// Name on the command line and in reports.
     const NAME: &'static str;
     /// 32-bit lanes of a vector; output channels that one vector of weights serves.
@@ -79,8 +82,6 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     /// Whether [`Isa::translate`] needs so few registers that it can run beside a tile's sums.
     const TRANSLATES: bool;
 
-    /// `LANES` i32.
-    type I: core::marker::Copy;
     /// `LANES` f32.
     type F: core::marker::Copy;
     /// 16 activations of one row of a GEMM tile.
@@ -89,8 +90,6 @@ pub trait Isa: core::marker::Copy + Send + Sync + 'static {
     type X: core::marker::Copy;
     /// Four weights for each of `LANES` dot products.
     type W: core::marker::Copy;
-    /// `2 * LANES` i16.
-    type H: core::marker::Copy;
     /// `4 * LANES` bytes.
     type B: core::marker::Copy;
 

@@ -66,13 +66,10 @@ impl Isa for Neon {
     const WIDE: usize = 0;
     const FINISHES: bool = true;
     const TRANSLATES: bool = false;
-
-    type I = int32x4_t;
     type F = float32x4_t;
     type A<'a> = int8x16_t;
     type X = int8x16_t;
     type W = int8x16_t;
-    type H = int16x8_t;
     type B = int8x16_t;
 
     #[inline(always)]

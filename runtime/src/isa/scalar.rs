@@ -24,13 +24,10 @@ impl Isa for Scalar {
     const WIDE: usize = 0;
     const FINISHES: bool = false;
     const TRANSLATES: bool = true;
-
-    type I = [i32; LANES];
     type F = [f32; LANES];
     type A<'a> = &'a [u8; 16];
     type X = [[i8; 4]; LANES];
     type W = [[i8; 4]; LANES];
-    type H = [i16; 2 * LANES];
     type B = [u8; 4 * LANES];
 
     #[inline(always)]

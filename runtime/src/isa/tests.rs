@@ -37,6 +37,8 @@ impl Kernel for Body {
         rounding(isa, &mut rng, &mut seen);
         bytes(isa, &mut rng, &mut seen);
         words(isa, &mut rng, &mut seen);
+        word_arithmetic(isa, &mut rng, &mut seen);
+        word_dots(isa, &mut rng, &mut seen);
         packs(isa, &mut rng, &mut seen);
         tables(isa, &mut rng, &mut seen);
         lane_dots(isa, &mut rng, &mut seen);
@@ -81,6 +83,11 @@ fn integers<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
             let (a, b) = (isa.load_i32(&a[at..]), isa.load_i32(&b[at..]));
             put(seen, "add", lanes(isa, isa.add(a, b)));
             put(seen, "splat", lanes(isa, isa.add(a, isa.splat(c))));
+            put(seen, "sub", lanes(isa, isa.sub(a, b)));
+            put(seen, "four", lanes(isa, isa.four(a)));
+            put(seen, "mul", lanes(isa, isa.mul(a, b)));
+            put(seen, "shr 1", lanes(isa, isa.shr::<1>(a)));
+            put(seen, "shr 6", lanes(isa, isa.shr::<6>(a)));
         }
     }
 }
@@ -251,6 +258,68 @@ fn words<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
                 assert_eq!(out[..written], stored[2 * at..2 * at + written]);
                 assert!(out[written..].iter().all(|b| *b == 0xA5), "writes behind {len} values");
             }
+        }
+    }
+}
+
+/// Arithmetic on i16, in loads of twice as many values as there are lanes.
+#[inline(always)]
+fn word_arithmetic<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    const TWICE: usize = 2 * WIDTH;
+    for _ in 0..ROUNDS {
+        let mut some = || -> [i16; TWICE] {
+            core::array::from_fn(|_| {
+                let word = rng.next() as i16;
+                rng.pick(&[i16::MIN, i16::MAX, 0, -1, word, word, word, word])
+            })
+        };
+        let (a, b) = (some(), some());
+        let q: [i32; TWICE] = core::array::from_fn(|_| rng.int(-128, 127));
+        let stored = q.map(|q| (q + I::BIAS) as u8);
+        let weights = q.map(|q| q as i8);
+        let bytes =
+            |x: [i16; TWICE]| -> Vec<u8> { x.iter().flat_map(|x| x.to_ne_bytes()).collect() };
+        let (a, b) = (bytes(a), bytes(b));
+        for at in (0..TWICE).step_by(2 * I::LANES) {
+            let (x, y) = (isa.load_words(&a[2 * at..]), isa.load_words(&b[2 * at..]));
+            put(seen, "add_words", words_of(isa, isa.add_words(x, y)));
+            put(seen, "sub_words", words_of(isa, isa.sub_words(x, y)));
+            put(seen, "mul_words", words_of(isa, isa.mul_words(x, y)));
+            put(seen, "four_words", words_of(isa, isa.four_words(x)));
+            put(seen, "widen_weights", words_of(isa, isa.widen_weights(&weights[at..])));
+            let widened = words_of(isa, isa.widen(&stored[at..])).into_iter();
+            put(seen, "widen", widened.map(|x| x - i64::from(I::BIAS)));
+        }
+    }
+}
+
+#[inline(always)]
+fn words_of<I: Isa>(isa: I, v: I::H) -> Vec<i64> {
+    let mut out = [0; 4 * WIDTH];
+    isa.store_words(v, &mut out);
+    let words = out[..4 * I::LANES].as_chunks::<2>().0;
+    words.iter().map(|x| i64::from(i16::from_ne_bytes(*x))).collect()
+}
+
+/// Dot products of pairs of i16.
+#[inline(always)]
+fn word_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for _ in 0..ROUNDS {
+        let mut word = || rng.int(-32767, 32767) as i16;
+        let x = [word(), word()].map(i16::to_le_bytes);
+        let w: [[i16; 2]; WIDTH] = array(|_| [word(), word()]);
+        let acc = array(|_| any(rng));
+        for at in (0..WIDTH).step_by(I::LANES) {
+            let mut bytes = [0; 4 * WIDTH];
+            for lane in 0..I::LANES {
+                for (k, w) in w[at + lane].iter().enumerate() {
+                    let place = 2 * I::word_index(lane, k);
+                    bytes[place..place + 2].copy_from_slice(&w.to_ne_bytes());
+                }
+            }
+            let x = isa.pair(&[x[0][0], x[0][1], x[1][0], x[1][1]]);
+            let sums = isa.dot(isa.load_i32(&acc[at..]), x, isa.load_words(&bytes));
+            put(seen, "dot", lanes(isa, sums));
         }
     }
 }

@@ -19,11 +19,8 @@ macro_rules! operations {
         const NV: usize = 2;
         const FINISHES: bool = true;
         const TRANSLATES: bool = false;
-
-        type I = __m256i;
         type F = __m256;
         type A<'a> = &'a [u8; 16];
-        type H = __m256i;
         type B = __m256i;
 
         #[inline(always)]

@@ -1,8 +1,8 @@
 //! Concatenation along the channels.
 
-use super::Io;
 use super::elementwise::PackedElementwise;
 use super::moves::Map;
+use super::{Io, Scratch};
 use crate::Model;
 use crate::arena::{Inputs, Lease};
 use crate::desc::{DType, List, Span, Store, TensorDesc, TensorId};
@@ -71,6 +71,7 @@ impl PackedConcat {
                     store: Some(out),
                     second: None,
                     next: &[],
+                    scratch: &mut Scratch::none(),
                     range: units.clone(),
                 });
             } else {

@@ -4,7 +4,7 @@ use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
 use super::tuned::{Blocking, Problem};
-use super::{Io, Lookup, Shelf, depthwise, grouped, indirect};
+use super::{Io, Lookup, ScratchSize, Shelf, depthwise, grouped, indirect, winograd};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
@@ -76,6 +76,8 @@ enum Method {
     Grouped(grouped::Weights),
     /// One channel per group.
     Depthwise(depthwise::Weights),
+    /// Windows of 3x3, with fewer products.
+    Winograd(winograd::Weights),
 }
 
 impl PackedConv {
@@ -104,6 +106,7 @@ impl PackedConv {
         match &mut self.method {
             Method::Indirect(w) => w.attach(shelf),
             Method::Grouped(w) => w.attach(shelf),
+            Method::Winograd(w) => w.attach(shelf),
             Method::Depthwise(_) => {}
         }
     }
@@ -114,7 +117,7 @@ impl PackedConv {
     pub fn blocking(&self) -> Option<(Problem, Blocking)> {
         match &self.method {
             Method::Indirect(w) => Some(w.blocking(self.platform.name(), &self.body)),
-            Method::Grouped(_) | Method::Depthwise(_) => None,
+            Method::Grouped(_) | Method::Depthwise(_) | Method::Winograd(_) => None,
         }
     }
 
@@ -125,6 +128,7 @@ impl PackedConv {
             Method::Indirect(w) => w.name(&self.body),
             Method::Grouped(_) => "grouped",
             Method::Depthwise(_) => "depthwise",
+            Method::Winograd(_) => "winograd",
         }
     }
 
@@ -134,6 +138,22 @@ impl PackedConv {
         self.platform.run(Head(&self.method))
     }
 
+    /// What a run needs beside its operands.
+    #[must_use]
+    pub fn scratch(&self) -> ScratchSize {
+        self.platform.run(Need(&self.method))
+    }
+
+    /// Time of the products of a run, relative to those of the definition, both at the processor's peak.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn effort(&self) -> f32 {
+        match self.method {
+            Method::Winograd(_) => self.platform.run(Effort(&self.body)),
+            _ => 1.0,
+        }
+    }
+
     /// How the work can be divided: by output pixels, or by channels where there is one pixel.
     #[must_use]
     pub fn units(&self) -> Units {
@@ -141,6 +161,7 @@ impl PackedConv {
             Method::Indirect(w) if w.is_by_channels(&self.body) => {
                 Units::Channels(indirect::CHANNEL_GRANULE)
             }
+            Method::Winograd(_) => Units::Bands(winograd::granule(&self.body)),
             _ => Units::Pixels,
         }
     }
@@ -161,8 +182,36 @@ impl<'a> Kernel for Head<'a> {
     fn eval<I: Isa>(self, _: I) -> &'a [i8] {
         match self.0 {
             Method::Indirect(w) => w.head::<I>(),
+            Method::Winograd(w) => w.head::<I>(),
             Method::Grouped(_) | Method::Depthwise(_) => &[],
         }
+    }
+}
+
+/// [`PackedConv::scratch`]
+struct Need<'a>(&'a Method);
+
+impl Kernel for Need<'_> {
+    type Output = ScratchSize;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) -> ScratchSize {
+        match self.0 {
+            Method::Winograd(w) => w.scratch::<I>(),
+            _ => ScratchSize::default(),
+        }
+    }
+}
+
+/// [`PackedConv::effort`]
+struct Effort<'a>(&'a Body);
+
+impl Kernel for Effort<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) -> f32 {
+        winograd::effort::<I>(self.0)
     }
 }
 
@@ -180,7 +229,7 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
     fn eval<I: Isa>(self, isa: I) -> PackedConv {
         let Self { platform, conv, lookup, shelf } = self;
         let input = lookup.tensor(conv.input);
-        let body = body::<I>(conv, &input, lookup);
+        let (body, largest) = body::<I>(conv, &input, lookup);
         let w = Source {
             weights: lookup.bytes(conv.weights),
             depth: body.geometry.taps() * body.depth,
@@ -190,6 +239,10 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
+        } else if winograd::can(&body, groups, largest)
+            && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body))
+        {
+            Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
         } else {
             Method::Indirect(indirect::Weights::pack(isa, &body, groups, w, shelf))
         };
@@ -197,8 +250,9 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
     }
 }
 
+/// What every method needs, and the largest magnitude of a sum of products of stored activations and weights.
 #[inline(always)]
-fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body {
+fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> (Body, u32) {
     let output = conv.epilogue.store.as_ref().or(conv.epilogue.second.as_ref().map(|(_, s)| s));
     let output = lookup.tensor(output.expect("an epilogue stores").output);
     let geometry = Geometry::new(&conv.window, input, &output);
@@ -217,7 +271,8 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
     if conv.slope.is_none() {
         epilogue.bound(most(conv, lookup, &sums));
     }
-    Body {
+    let largest = sums.iter().map(Sums::largest::<I>).max().unwrap_or(0);
+    let body = Body {
         geometry,
         channels_out: conv.channels_out as usize,
         depth,
@@ -227,7 +282,8 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> Body
         slope: conv.slope.map(|s| channels_f32(lookup.bytes(s))),
         silu: conv.silu.map(|f| channels_f32(lookup.bytes(f))),
         epilogue,
-    }
+    };
+    (body, largest)
 }
 
 /// Sums over the weights of an output channel.
@@ -252,6 +308,14 @@ impl Sums {
             sums.magnitude += u32::from(magnitude as u16);
         }
         sums
+    }
+
+    /// The largest magnitude of a sum of products with stored activations.
+    fn largest<I: Isa>(&self) -> u32 {
+        let (above, below) = ((127 + I::BIAS) as u32, (128 - I::BIAS) as u32);
+        let positive = (self.magnitude.wrapping_add_signed(self.sum)) / 2;
+        let negative = self.magnitude - positive;
+        (positive * above + negative * below).max(positive * below + negative * above)
     }
 }
 
@@ -297,7 +361,7 @@ impl Kernel for Run<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let Self { conv: PackedConv { body, method, .. }, io } = self;
         let first = match self.conv.units() {
-            Units::Pixels => (io.range.start, 0),
+            Units::Pixels | Units::Bands(_) => (io.range.start, 0),
             Units::Channels(_) => (0, io.range.start),
         };
         let ends = Ends { residual: io.residual, store: io.store, second: io.second };
@@ -308,6 +372,16 @@ impl Kernel for Run<'_> {
             }
             Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
             Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
+            Method::Winograd(w) => {
+                let Io { input, next, scratch, range, .. } = io;
+                winograd::run(
+                    isa,
+                    body,
+                    w,
+                    winograd::Operands { input, next, scratch, range },
+                    live,
+                );
+            }
         }
     }
 }

@@ -27,8 +27,10 @@ mod peak;
 mod pool;
 mod quads;
 mod scale;
+mod scratch;
 mod segment;
 mod tuned;
+mod winograd;
 mod woven;
 
 pub use concat::PackedConcat;
@@ -38,6 +40,7 @@ pub use moves::{PackedCopy, PackedResize, PackedTable};
 pub use op::PackedOp;
 pub use pack::Shelf;
 pub use pool::PackedPool;
+pub use scratch::{Scratch, ScratchSize};
 #[doc(hidden)]
 pub use tuned::{Blocking, Problem};
 
@@ -53,6 +56,7 @@ pub const KERNELS: &[&str] = &[
     "gathered",
     "grouped",
     "depthwise",
+    "winograd",
     "add",
     "mul",
     "affine",
@@ -97,6 +101,8 @@ pub struct Io<'a> {
     pub second: Option<&'a mut [u8]>,
     /// Weights of the next convolution, asked for from memory in time; may be empty.
     pub next: &'a [i8],
+    /// Memory for [`PackedConv::scratch`].
+    pub scratch: &'a mut Scratch,
     /// The units (pixels or channels) to compute.
     pub range: Range<usize>,
 }

@@ -3,7 +3,7 @@
 use super::tuned::{Blocking, Problem};
 use super::{
     Io, PackedConcat, PackedConv, PackedCopy, PackedElementwise, PackedPool, PackedResize,
-    PackedTable, Shelf,
+    PackedTable, Scratch, ScratchSize, Shelf,
 };
 use crate::Model;
 use crate::arena::Lease;
@@ -95,6 +95,25 @@ impl PackedOp {
         }
     }
 
+    /// What a run needs beside its operands.
+    #[must_use]
+    pub fn scratch(&self) -> ScratchSize {
+        match self {
+            Self::Conv(conv) => conv.scratch(),
+            _ => ScratchSize::default(),
+        }
+    }
+
+    /// Time of the products of a run, relative to those of the definition, both at the processor's peak.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn effort(&self) -> f32 {
+        match self {
+            Self::Conv(conv) => conv.effort(),
+            _ => 1.0,
+        }
+    }
+
     /// How the work may be divided.
     #[must_use]
     pub fn units(&self) -> Units {
@@ -116,7 +135,14 @@ impl PackedOp {
 
     /// Computes the leased part of the operator that this was packed from; `next` is the [`PackedOp::head`] of a later
     /// one.
-    pub fn run(&self, op: &Op, model: &Model<'_>, lease: Lease<'_>, next: &[i8]) {
+    pub fn run(
+        &self,
+        op: &Op,
+        model: &Model<'_>,
+        lease: Lease<'_>,
+        next: &[i8],
+        scratch: &mut Scratch,
+    ) {
         if lease.units.is_empty() {
             return;
         }
@@ -126,8 +152,16 @@ impl PackedOp {
         let Lease { inputs, outputs: [store, second], units: range } = lease;
         let [input, gate, residual] =
             op.kind.reads().map(|id| id.map(|id| inputs.get(&model.tensor(id))));
-        let io =
-            Io { input: input.unwrap_or_default(), gate, residual, store, second, next, range };
+        let io = Io {
+            input: input.unwrap_or_default(),
+            gate,
+            residual,
+            store,
+            second,
+            next,
+            scratch,
+            range,
+        };
         match self {
             Self::Conv(conv) => conv.run(io),
             Self::Elementwise(op) => op.run(io),

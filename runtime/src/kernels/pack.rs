@@ -19,13 +19,15 @@ pub struct Shelf {
     chunk_bytes: usize,
     /// Of convolutions that are packed onto it, in place of the chosen one.
     pub(super) blocking: Option<Blocking>,
+    /// Whether convolutions that can be computed by Winograd's method are, in place of where it pays.
+    pub(super) winograd: Option<bool>,
 }
 
 impl Shelf {
     /// A shelf that takes memory in pieces of at least `chunk_bytes`.
     #[must_use]
     pub const fn new(chunk_bytes: usize) -> Self {
-        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking: None }
+        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking: None, winograd: None }
     }
 
     /// With one blocking for all convolutions.
@@ -33,6 +35,13 @@ impl Shelf {
     #[must_use]
     pub fn blocked(self, blocking: Option<Blocking>) -> Self {
         Self { blocking, ..self }
+    }
+
+    /// With Winograd's method wherever it is possible, or nowhere.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_winograd(self, winograd: Option<bool>) -> Self {
+        Self { winograd, ..self }
     }
 
     /// The filled memory, for [`super::PackedOp::attach`].

@@ -147,7 +147,7 @@ impl Kernel for Average<'_> {
         let Self { op, io } = self;
         let ends = Ends { residual: None, store: io.store, second: None };
         let (pixels, channels) = match op.units() {
-            Units::Pixels => (io.range, 0..op.channels),
+            Units::Pixels | Units::Bands(_) => (io.range, 0..op.channels),
             Units::Channels(_) => (0..1, io.range),
         };
         let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start));

@@ -31,6 +31,8 @@ use crate::desc::{Op, OpKind, TensorDesc, TensorId};
 pub enum Units {
     /// Any run of output pixels.
     Pixels,
+    /// Runs of output pixels that begin at multiples of so many.
+    Bands(usize),
     /// Runs of output channels of a 1x1 map that begin at multiples of so many.
     Channels(usize),
 }
@@ -65,6 +67,7 @@ pub fn outputs(model: &Model<'_>, op: &Op, units: Units) -> Outputs {
     let first = descs.into_iter().flatten().next();
     let (count, granule) = match units {
         Units::Pixels => (first.map_or(0, |desc| desc.pixels()), 1),
+        Units::Bands(granule) => (first.map_or(0, |desc| desc.pixels()), granule),
         Units::Channels(granule) => (first.map_or(0, |desc| desc.channels), granule),
     };
     let targets = descs.map(|desc| desc.map(|desc| target(&desc, units)));
@@ -76,7 +79,7 @@ pub(crate) fn target(desc: &TensorDesc, units: Units) -> Target {
     let element = desc.dtype.bytes() as usize;
     let start = desc.arena_offset as usize;
     match units {
-        Units::Pixels => Target {
+        Units::Pixels | Units::Bands(_) => Target {
             start,
             step_bytes: desc.pixel_stride as usize * element,
             unit_bytes: desc.channels as usize * element,
@@ -120,7 +123,7 @@ pub fn run(context: Context<'_, '_>, op: &Op, units: Units, lease: Lease<'_>) {
     let written = op.kind.writes().into_iter().flatten().next();
     let channels = written.map_or(0, |id| context.model.tensor(id).channels as usize);
     let part = match units {
-        Units::Pixels => Part { pixels: range, channels: 0..channels },
+        Units::Pixels | Units::Bands(_) => Part { pixels: range, channels: 0..channels },
         Units::Channels(_) => Part { pixels: 0..1, channels: range },
     };
     let [first, second] = outputs;

@@ -8,7 +8,7 @@ use super::{Relay, Session, State, share};
 use crate::arena::{Arena, Lease, Outputs};
 use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
-use crate::kernels::{Blocking, PackedOp, Problem, Shelf};
+use crate::kernels::{Blocking, PackedOp, Problem, Scratch, ScratchSize, Shelf};
 use crate::ops::{self, Context, Units};
 use crate::{Error, Model};
 
@@ -55,9 +55,21 @@ impl Step {
         self.packed.as_ref().map_or(&[], PackedOp::head)
     }
 
-    fn run(&self, model: &Model<'_>, xor: u8, lease: Lease<'_>, next: &[i8]) {
+    /// What [`Step::run`] needs beside its operands.
+    fn scratch(&self) -> ScratchSize {
+        self.packed.as_ref().map_or_else(ScratchSize::default, PackedOp::scratch)
+    }
+
+    fn run(
+        &self,
+        model: &Model<'_>,
+        xor: u8,
+        lease: Lease<'_>,
+        next: &[i8],
+        scratch: &mut Scratch,
+    ) {
         match &self.packed {
-            Some(packed) => packed.run(&self.op, model, lease, next),
+            Some(packed) => packed.run(&self.op, model, lease, next, scratch),
             None => ops::run(Context { model, xor }, &self.op, self.units, lease),
         }
     }
@@ -76,6 +88,9 @@ pub(super) struct Engine {
     /// be the next time.
     alone: AtomicU32,
     next_alone: AtomicU32,
+    /// Memory for the step that needs most, for each thread.
+    scratch: Mutex<Vec<Scratch>>,
+    scratch_size: ScratchSize,
 }
 
 /// Prepares all operators with all threads.
@@ -143,7 +158,7 @@ impl Engine {
         for step in &steps {
             let mut output = ops::outputs(model, &step.op, step.units);
             parts.push(match step.packed {
-                Some(_) => share::parts(model, &step.op, options.threads, &mut output),
+                Some(_) => share::parts(model, &step.op, step.units, options.threads, &mut output),
                 None if output.units == 0 => 0,
                 // Slow enough to be divided always.
                 None => options.threads.min(Relay::MOST as usize) as u32,
@@ -151,13 +166,31 @@ impl Engine {
             outputs.push(output);
         }
         let [alone, next_alone] = [0, 0].map(AtomicU32::new);
-        Ok(Self { steps, outputs, parts, pool, alone, next_alone })
+        let scratch_size =
+            steps.iter().map(Step::scratch).fold(ScratchSize::default(), ScratchSize::max);
+        let scratch = (0..options.threads).map(|_| Scratch::new(scratch_size)).collect();
+        let scratch = Mutex::new(scratch);
+        Ok(Self { steps, outputs, parts, pool, alone, next_alone, scratch, scratch_size })
     }
 
     /// The weights that the next convolution begins with.
     fn next(&self, index: usize) -> &[i8] {
         let mut later = self.steps[index + 1..].iter().map(Step::head);
         later.find(|head| !head.is_empty()).unwrap_or_default()
+    }
+
+    /// Runs a part of an operator.
+    fn part(&self, model: &Model<'_>, xor: u8, index: usize, lease: Lease<'_>) {
+        let (step, next) = (&self.steps[index], self.next(index));
+        if step.scratch() == ScratchSize::default() {
+            return step.run(model, xor, lease, next, &mut Scratch::none());
+        }
+        let shelf = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = shelf().pop();
+        // There is one for each thread, but for those that threads had that panicked.
+        let mut scratch = taken.unwrap_or_else(|| Scratch::new(self.scratch_size));
+        step.run(model, xor, lease, next, &mut scratch);
+        shelf().push(scratch);
     }
 
     /// Runs all operators with all threads; `after` is called on the calling thread when each has ended.
@@ -169,7 +202,7 @@ impl Engine {
         after: Option<&mut dyn FnMut(usize)>,
     ) {
         let body = |index: usize, lease: Lease<'_>| {
-            self.steps[index].run(model, xor, lease, self.next(index));
+            self.part(model, xor, index, lease);
         };
         let steps = (&self.outputs[..], &self.parts[..]);
         let alone = self.alone.load(Relaxed);
@@ -187,7 +220,7 @@ impl Engine {
 
     /// Runs one operator on the calling thread.
     pub(super) fn step(&self, model: &Model<'_>, arena: &mut Arena<'_>, xor: u8, index: usize) {
-        self.steps[index].run(model, xor, arena.lease(&self.outputs[index]), self.next(index));
+        self.part(model, xor, index, arena.lease(&self.outputs[index]));
     }
 }
 
@@ -258,6 +291,15 @@ impl<'m, 'a> Session<'m, 'a> {
     #[must_use]
     pub fn blocking(&self, index: usize) -> Option<(Problem, Blocking)> {
         self.engine.as_ref()?.steps.get(index)?.packed.as_ref()?.blocking()
+    }
+
+    /// Time of the products of operator `index`, relative to those of its definition, both at the processor's peak: less
+    /// than 1 where the kernel needs fewer products.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn effort(&self, index: usize) -> f32 {
+        let step = self.engine.as_ref().and_then(|engine| engine.steps.get(index));
+        step.and_then(|step| step.packed.as_ref()).map_or(1.0, PackedOp::effort)
     }
 
     /// The kernel that runs operator `index`: a name of [`crate::kernels::KERNELS`], or `scalar`.

@@ -4,6 +4,7 @@ use super::Relay;
 use crate::Model;
 use crate::arena::Outputs;
 use crate::desc::{Op, OpKind};
+use crate::ops::Units;
 
 /// Nanoseconds below which one thread computes an operator alone: the others would take longer to begin.
 const ALONE: u64 = 1_000;
@@ -19,7 +20,13 @@ const MACS: u64 = 400;
 const BYTES: u64 = 20;
 
 /// Parts for `threads`: one, one for each, or some for each. Parts of large maps are made to begin with rows.
-pub(super) fn parts(model: &Model<'_>, op: &Op, threads: usize, output: &mut Outputs) -> u32 {
+pub(super) fn parts(
+    model: &Model<'_>,
+    op: &Op,
+    of: Units,
+    threads: usize,
+    output: &mut Outputs,
+) -> u32 {
     if output.units == 0 || threads == 1 {
         return u32::from(output.units > 0);
     }
@@ -31,12 +38,12 @@ pub(super) fn parts(model: &Model<'_>, op: &Op, threads: usize, output: &mut Out
     }
     let (units, threads) = (output.units as u64, threads as u64);
     let mut each = 1;
-    if output.granule == 1 {
+    if !matches!(of, Units::Channels(_)) {
         let pixels = if matches!(op.kind, OpKind::Conv2d(_)) { PIXELS } else { 1 };
         each = (cost / threads / PART).min(PARTS).min(units / threads / pixels).max(1);
         let written = op.kind.writes().into_iter().flatten().next();
         let width = written.map_or(1, |id| model.tensor(id).width as usize);
-        if each > 1 && units / width as u64 >= 4 * threads * each {
+        if of == Units::Pixels && each > 1 && units / width as u64 >= 4 * threads * each {
             output.granule = width;
         }
     }
@@ -70,7 +77,7 @@ mod tests {
         let units = (size * size) as usize;
         let target = Target { start: 0, step_bytes: 64, unit_bytes: 64 };
         let mut outputs = Outputs { targets: [Some(target), None], units, granule: 1 };
-        let parts = parts(&model, &model.op(0), threads, &mut outputs);
+        let parts = parts(&model, &model.op(0), Units::Pixels, threads, &mut outputs);
         (parts, outputs.granule)
     }
 

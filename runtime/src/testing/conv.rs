@@ -3,31 +3,31 @@
 use super::{Bench, Rng, naive};
 use crate::desc::{Affine, Conv2d, DType, Epilogue, Residual, Store, TensorId, Window};
 use crate::isa::{Isa, Kernel, Platform};
-use crate::kernels::{Io, KERNELS, Lookup, PackedConv};
+use crate::kernels::{Io, KERNELS, Lookup, PackedConv, Scratch, Shelf};
 use crate::ops::Units;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The kernels of convolutions; the others are exercised in `shapes`.
-pub(super) const CONV: [&str; 6] =
-    ["pointwise", "indirect", "window_rows", "gathered", "grouped", "depthwise"];
+pub(super) const CONV: [&str; 7] =
+    ["pointwise", "indirect", "window_rows", "gathered", "grouped", "depthwise", "winograd"];
 
 /// A convolution to test.
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    input: [usize; 3],
-    channels_out: usize,
-    groups: usize,
-    size: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
+pub(super) struct Case {
+    pub input: [usize; 3],
+    pub channels_out: usize,
+    pub groups: usize,
+    pub size: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
     /// Bottom, right, where it is not top, left.
-    behind: Option<[usize; 2]>,
-    dilation: [usize; 2],
+    pub behind: Option<[usize; 2]>,
+    pub dilation: [usize; 2],
 }
 
 impl Case {
-    const fn new(input: [usize; 3], channels_out: usize, size: usize) -> Self {
+    pub(super) const fn new(input: [usize; 3], channels_out: usize, size: usize) -> Self {
         Self {
             input,
             channels_out,
@@ -56,7 +56,7 @@ impl Case {
         Self { dilation: [dilation; 2], ..self }
     }
 
-    fn output(&self) -> Option<[usize; 2]> {
+    pub fn output(&self) -> Option<[usize; 2]> {
         let mut out = [0; 2];
         for (axis, out) in out.iter_mut().enumerate() {
             let window = (self.size[axis] - 1) * self.dilation[axis] + 1;
@@ -71,16 +71,16 @@ impl Case {
 
 /// What follows a case's sums.
 #[derive(Clone, Copy, Debug)]
-struct Tail {
+pub(super) struct Tail {
     residual: Option<DType>,
     store: Option<DType>,
     second: bool,
 }
 
 impl Tail {
-    const PLAIN: Self = Self { residual: None, store: Some(DType::I8), second: false };
+    pub(super) const PLAIN: Self = Self { residual: None, store: Some(DType::I8), second: false };
 
-    fn random(rng: &mut Rng) -> Self {
+    pub(super) fn random(rng: &mut Rng) -> Self {
         let kinds = [None, Some(DType::I8), Some(DType::I16)];
         let store = rng.pick(&kinds);
         let second = store.is_none() || rng.chance(40);
@@ -202,8 +202,22 @@ impl Written {
 
 /// Runs a case on a platform in the given number of parts; the name of the kernel.
 fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize) -> &'static str {
+    check_on(Shelf::new(0), rng, platform, case, tail, parts)
+}
+
+/// As [`check`], packed onto a shelf.
+pub(super) fn check_on(
+    mut shelf: Shelf,
+    rng: &mut Rng,
+    platform: Platform,
+    case: Case,
+    tail: Tail,
+    parts: usize,
+) -> &'static str {
     let (bench, conv, expected) = build(rng, case, tail);
-    let packed = PackedConv::pack(platform, &conv, &bench);
+    let mut packed = PackedConv::pack_on(platform, &conv, &bench, &mut shelf);
+    packed.attach(&shelf.finish());
+    let mut scratch = Scratch::new(packed.scratch());
     let input = bench.stored(rng, platform, conv.input);
     let residual = conv.epilogue.residual.map(|r| bench.stored(rng, platform, r.tensor));
     let mut first = conv.epilogue.store.map(|s| Written::new(rng, &bench, platform, &s));
@@ -211,6 +225,7 @@ fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize
     let [h, w] = case.output().expect("the window fits");
     let (count, granule, by_pixel) = match packed.units() {
         Units::Pixels => (h * w, 1, true),
+        Units::Bands(granule) => (h * w, granule, true),
         Units::Channels(granule) => (case.channels_out, granule, false),
     };
     let step = count.div_ceil(parts).next_multiple_of(granule);
@@ -223,6 +238,7 @@ fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize
             store: first.as_mut().map(|w| w.part(&bench, start..end, by_pixel)),
             second: second.as_mut().map(|w| w.part(&bench, start..end, by_pixel)),
             next: &[],
+            scratch: &mut scratch,
             range: start..end,
         });
     }
@@ -441,7 +457,8 @@ fn random_convolutions_reach_every_kernel() {
             if case.output().is_some() {
                 let tail = Tail::random(&mut rng);
                 let parts = rng.int(1, 4) as usize;
-                seen.push(check(&mut rng, platform, case, tail, parts));
+                let shelf = Shelf::new(0).with_winograd(rng.pick(&[None, Some(true)]));
+                seen.push(check_on(shelf, &mut rng, platform, case, tail, parts));
             }
         }
         let pointwise = Case::new([4, 4, 32], 32, 1);
@@ -449,6 +466,9 @@ fn random_convolutions_reach_every_kernel() {
         let grouped = Case::new([4, 9, 32], 32, 3);
         seen.push(check(&mut rng, platform, grouped.groups(8), Tail::PLAIN, 1));
         seen.push(check(&mut rng, platform, grouped.groups(32), Tail::PLAIN, 1));
+        let shelf = Shelf::new(0).with_winograd(Some(true));
+        let case = Case::new([4, 9, 32], 32, 3);
+        seen.push(check_on(shelf, &mut rng, platform, case, Tail::PLAIN, 1));
         for kernel in KERNELS.iter().filter(|k| CONV.contains(k)) {
             assert!(seen.contains(kernel), "{kernel} was not exercised on {}", platform.name());
         }

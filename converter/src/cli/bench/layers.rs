@@ -19,6 +19,8 @@ pub struct Layer {
     pub us: f64,
     /// Multiply-accumulates, 0 for operators that only move or compare.
     pub macs: u64,
+    /// Time of its products relative to those of the definition: less than 1 for kernels that need fewer.
+    pub effort: f64,
     /// Bytes it moves.
     pub traffic: Traffic,
     /// What holds it back.
@@ -37,10 +39,11 @@ impl Layer {
         let layers = model.ops().zip(traffic).zip(us).enumerate();
         let layers = layers.map(|(index, ((op, traffic), &us))| {
             let macs = model.op_macs(&op);
-            let (bound, floor_us) = bound(machine, macs, &traffic);
+            let effort = f64::from(session.effort(index));
+            let (bound, floor_us) = bound(machine, macs as f64 * effort, &traffic);
             let name = model.text(op.name).to_owned();
             let (op, kernel) = (op_name(&op.kind), session.kernel(index));
-            Self { name, op, kernel, us, macs, traffic, bound, floor_us }
+            Self { name, op, kernel, us, macs, effort, traffic, bound, floor_us }
         });
         layers.collect()
     }
@@ -63,11 +66,11 @@ impl Layer {
 
 /// The roofline: arithmetic and transfers run at the same time, transfers from different levels one after the other.
 /// The bound is the larger part, and of the transfers the level that needs most of their time.
-fn bound(machine: &Machine, macs: u64, traffic: &Traffic) -> (&'static str, f64) {
-    let compute = macs as f64 / machine.peak_gmacs / 1e3;
+fn bound(machine: &Machine, products: f64, traffic: &Traffic) -> (&'static str, f64) {
+    let compute = products / machine.peak_gmacs / 1e3;
     let reading = machine.reading_us(&traffic.levels);
     let transfers: f64 = reading.iter().sum();
-    if compute >= transfers && macs > 0 {
+    if compute >= transfers && products > 0.0 {
         return (COMPUTE, compute);
     }
     let most = (0..reading.len()).max_by(|&a, &b| reading[a].total_cmp(&reading[b])).unwrap_or(0);
@@ -125,9 +128,9 @@ pub mod tests {
             levels: levels.to_vec(),
             ..Traffic::default()
         };
-        let (bound, floor_us) = bound(&machine(), macs, &traffic);
+        let (bound, floor_us) = bound(&machine(), macs as f64, &traffic);
         let name = format!("{op} {macs}");
-        Layer { name, op, kernel: "pointwise", us, macs, traffic, bound, floor_us }
+        Layer { name, op, kernel: "pointwise", us, macs, effort: 1.0, traffic, bound, floor_us }
     }
 
     #[test]

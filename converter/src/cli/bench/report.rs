@@ -92,6 +92,9 @@ fn layers_text(r: &Measured) -> String {
             percent(floor / total),
             total / 1e3,
         ));
+        if r.layers.iter().any(|l| l.effort < 1.0) {
+            out.push_str("MACs are those of the definition: kernels that need fewer products (winograd) can be above the peak.\n");
+        }
     }
     out
 }
@@ -139,6 +142,7 @@ fn layer(l: &Layer, r: &Measured) -> Value {
         "kernel": l.kernel,
         "median_us": l.us,
         "macs": l.macs,
+        "effort": l.effort,
         "gmacs_per_s": l.gmacs(),
         "peak_fraction": l.gmacs() / r.peak_gmacs,
         "bytes": l.traffic.bytes(),

@@ -1,0 +1,60 @@
+//! Memory that a kernel needs while it runs, beside its operands: allocated once, for the largest need.
+
+use crate::pages::Pages;
+use alloc::vec::Vec;
+
+/// Values of a cache line.
+const LINE: usize = 16;
+
+/// How much memory a kernel needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScratchSize {
+    /// Bytes of transformed inputs.
+    pub(super) words: usize,
+    /// Sums.
+    pub(super) sums: usize,
+}
+
+impl ScratchSize {
+    /// What serves both.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { words: self.words.max(other.words), sums: self.sums.max(other.sums) }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.words + 4 * self.sums
+    }
+}
+
+/// Memory of one thread.
+#[derive(Debug)]
+pub struct Scratch {
+    words: Option<Pages>,
+    sums: Vec<i32>,
+}
+
+impl Scratch {
+    /// For kernels that need none; takes no memory.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { words: None, sums: Vec::new() }
+    }
+
+    /// Memory for kernels that need at most `size`.
+    #[must_use]
+    pub fn new(size: ScratchSize) -> Self {
+        if size == ScratchSize::default() {
+            return Self::none();
+        }
+        Self { words: Some(Pages::zeroed(size.words)), sums: alloc::vec![0; size.sums + LINE] }
+    }
+
+    /// Both, aligned to cache lines; empty where nothing is needed.
+    pub(super) fn split(&mut self) -> (&mut [u8], &mut [i32]) {
+        let start = self.sums.as_ptr().align_offset(4 * LINE).min(self.sums.len());
+        (self.words.as_deref_mut().unwrap_or_default(), &mut self.sums[start..])
+    }
+}

@@ -1,0 +1,294 @@
+//! Exact Winograd convolution, F(4x4, 3x3) (Lavin and Gray 2015, arXiv:1509.09308): 36 products for 16 output pixels,
+//! where the definition takes 144.
+//!
+//! ```text
+//! y = A [ (G w G') * (B x B') ] A'        * element by element, summed over input channels
+//! ```
+//!
+//! Everything is integer. The rows of `G` are multiplied by 24, -6, -6, 24, 24 and 6, so that all entries are whole;
+//! transformed weights are at most 49 * 127, transformed activations at most 68 * 255, so both fit i16, and sums of
+//! products are taken modulo 2^32. The rows of `A` make up for the factors: what comes out is 36 `y`, or two, four, ...,
+//! sixteen times as much, modulo 2^32. Nine has an inverse there, so 4 to 64 `y` modulo 2^32 is found by a product, and
+//! `y` by a shift: exactly, as long as it is less than 2^25 in magnitude. Packing makes sure of that from the weights.
+//!
+//! A tile of 4x4 output pixels reads 6x6 input pixels. Tiles are taken in blocks whose transformed inputs and sums stay
+//! in the second cache level. The last tile of a row moves back to stay inside the map and computes some pixels again;
+//! rows below the map, or below the thread's part of it, are dropped.
+
+mod back;
+mod choice;
+mod forward;
+mod product;
+mod weights;
+
+use super::conv::{Body, Source};
+use super::live::{LINE, Live};
+use super::pack::{Packed, Shelf};
+use super::scratch::{Scratch, ScratchSize};
+use crate::isa::Isa;
+use crate::pages::Pages;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+pub(super) use choice::{can, pays};
+
+/// Output pixels on a side of a tile.
+const OUT: usize = 4;
+/// Input pixels on a side of a tile.
+const IN: usize = 6;
+/// Products for each pair of channels.
+const POINTS: usize = IN * IN;
+/// Bytes of transformed inputs of a block of tiles. Weights are transformed once for each.
+const BLOCK: usize = 1 << 20;
+
+/// A run of output channels whose weights are packed together.
+#[derive(Clone, Copy)]
+struct Panel {
+    /// First byte of its weights.
+    start: usize,
+    /// First output channel, and the one behind the last.
+    channels: (usize, usize),
+    /// Vectors of output channels.
+    vectors: usize,
+}
+
+/// Packed weights, to be transformed.
+pub(super) struct Weights {
+    packed: Packed,
+    panels: Vec<Panel>,
+    /// Pairs of input channels.
+    pairs: usize,
+    /// Tiles of a block at most.
+    tiles: usize,
+}
+
+/// Bytes of a vector of i16.
+const fn vector<I: Isa>() -> usize {
+    4 * I::LANES
+}
+
+impl Weights {
+    #[inline(always)]
+    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+        let pairs = body.depth.div_ceil(2);
+        let mut panels = Vec::new();
+        let (mut channel, mut start) = (0, 0);
+        while channel < body.channels_out {
+            let left = body.channels_out - channel;
+            let vectors = if left > I::NV / 2 * I::LANES { I::NV } else { 1 };
+            let end = channel + left.min(vectors * I::LANES);
+            panels.push(Panel { start, channels: (channel, end), vectors });
+            start += weights::panel_bytes::<I>(pairs, vectors);
+            channel = end;
+        }
+        let (packed, out) = shelf.take(start);
+        for p in &panels {
+            let out = &mut out[p.start..][..weights::panel_bytes::<I>(pairs, p.vectors)];
+            weights::fill::<I>(out, body.depth, p.vectors, p.channels.0..p.channels.1, source);
+        }
+        let tile = POINTS * pairs.div_ceil(I::LANES) * vector::<I>();
+        let most = BLOCK / tile / I::WORD_ROWS * I::WORD_ROWS;
+        let tiles = most.max(I::WORD_ROWS).min(tiles(&body.geometry.output));
+        Self { packed, panels, pairs, tiles }
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        self.packed.attach(shelf);
+    }
+
+    /// The weights that a run begins with.
+    #[inline(always)]
+    pub fn head<I: Isa>(&self) -> &[i8] {
+        self.panels.first().map_or(&[], |p| self.panel::<I>(p))
+    }
+
+    /// The weights of a panel.
+    #[inline(always)]
+    fn panel<I: Isa>(&self, p: &Panel) -> &[i8] {
+        &self.packed[p.start..][..weights::panel_bytes::<I>(self.pairs, p.vectors)]
+    }
+
+    /// What a run needs.
+    #[inline(always)]
+    pub fn scratch<I: Isa>(&self) -> ScratchSize {
+        let depth = self.pairs.div_ceil(I::LANES);
+        let groups = groups(self.tiles, I::WORD_ROWS);
+        let words: usize = groups.map(|g| POINTS * point_words::<I>(depth, g.len())).sum();
+        ScratchSize {
+            words: weights::transformed_bytes::<I>(self.pairs, I::NV) + words + POINTS * LINE,
+            sums: OUT * IN * I::WORD_ROWS * I::NV * I::LANES,
+        }
+    }
+}
+
+/// Time of the products of a whole run, relative to those of the definition, both at the peak.
+#[inline(always)]
+pub(super) fn effort<I: Isa>(body: &Body) -> f32 {
+    let tiled = (tiles(&body.geometry.output) * POINTS) as f32 / 2.0;
+    let direct = (body.geometry.pixels() * 9 * I::DP_IN_DOTS) as f32 / 400.0;
+    tiled / direct
+}
+
+/// Parts of the work begin at multiples of so many pixels.
+pub(super) fn granule(body: &Body) -> usize {
+    OUT * body.geometry.output[1]
+}
+
+/// Tiles of a map.
+fn tiles(output: &[usize; 2]) -> usize {
+    output[0].div_ceil(OUT) * output[1].div_ceil(OUT)
+}
+
+/// Where the tiles of a part of the map lie.
+#[derive(Clone, Copy)]
+struct Tiling {
+    /// Output rows.
+    rows: (usize, usize),
+    width: usize,
+    /// Tiles of a row of tiles.
+    columns: usize,
+}
+
+impl Tiling {
+    /// Row and column of a tile's first output pixel.
+    #[inline(always)]
+    fn place(&self, tile: usize) -> (usize, usize) {
+        let (row, column) = (tile / self.columns, tile % self.columns);
+        (self.rows.0 + OUT * row, (OUT * column).min(self.width - OUT))
+    }
+}
+
+/// Bytes from point to point of the transformed inputs of some tiles: with a cache line more than they take, so that the
+/// points of a tile are not in the same place of the cache.
+const fn point_words<I: Isa>(depth: usize, tiles: usize) -> usize {
+    depth * tiles * vector::<I>() + LINE
+}
+
+/// Parts of a block of `tiles` tiles with nearly as many each, at most `most`.
+fn groups(tiles: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = tiles.div_ceil(most);
+    (0..count).map(move |i| tiles * i / count..tiles * (i + 1) / count)
+}
+
+/// Operands of a run.
+pub(super) struct Operands<'a, 's> {
+    pub input: &'a [u8],
+    /// Weights that are asked for meanwhile.
+    pub next: &'a [i8],
+    pub scratch: &'s mut Scratch,
+    /// Output pixels: whole rows.
+    pub range: Range<usize>,
+}
+
+#[inline(always)]
+pub(super) fn run<I: Isa>(
+    isa: I,
+    body: &Body,
+    weights: &Weights,
+    operands: Operands<'_, '_>,
+    mut live: Live<'_, I>,
+) {
+    let Operands { input, next, scratch, range } = operands;
+    let width = body.geometry.output[1];
+    let rows = (range.start / width, range.end.div_ceil(width));
+    let columns = width.div_ceil(OUT);
+    let tiling = Tiling { rows, width, columns };
+    let depth = weights.pairs.div_ceil(I::LANES);
+    let (words, sums) = scratch.split();
+    let (transformed, words) =
+        words.split_at_mut(weights::transformed_bytes::<I>(weights.pairs, I::NV));
+    let mut column = product::Sums::new();
+    for block in groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles) {
+        let tiles = block.len();
+        let (words_, block_) = (&mut *words, block.clone());
+        isa.enter(forward::Forward { isa, body, input, tiling, block: block_, words: words_ });
+        for (i, p) in weights.panels.iter().enumerate() {
+            let packed = weights.panel::<I>(p);
+            isa.enter(weights::Transform { isa, packed, vectors: p.vectors, out: transformed });
+            // While a panel is used, the next one comes from memory.
+            let after = weights.panels.get(i + 1);
+            let ahead = after.map_or(next, |p| weights.panel::<I>(p));
+            let calls = IN * tiles.div_ceil(I::WORD_ROWS);
+            let ask = (ahead.len().min(packed.len()) / calls).next_multiple_of(2 * LINE);
+            let mut asked = 0;
+            let mut words = &words[..];
+            for group in groups(tiles, I::WORD_ROWS) {
+                let word_step = point_words::<I>(depth, group.len());
+                let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
+                for j in 0..IN {
+                    for at in (asked..asked + ask).step_by(2 * LINE) {
+                        isa.prefetch(ahead, at);
+                    }
+                    asked += ask;
+                    let args = product::Args {
+                        words: &words[j * IN * word_step..],
+                        word_step,
+                        weights: &transformed[j * IN * weight_step..],
+                        weight_step,
+                        pairs: weights.pairs,
+                        sums: &mut column,
+                        out: &mut sums[j * p.vectors * I::LANES..],
+                    };
+                    product::product(isa, group.len(), p.vectors, args);
+                }
+                words = &words[POINTS * word_step..];
+                let tiles = block.start + group.start..block.start + group.end;
+                back::finish(isa, body, tiling, tiles, sums, p.channels, p.vectors, &mut live);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Scalar;
+
+    /// What six values become, value by value: the columns of a transform.
+    fn columns<const N: usize>(f: impl Fn([[i16; 8]; N]) -> [[i16; 8]; IN]) -> [[i32; N]; IN] {
+        let units: [[[i16; 8]; N]; N] =
+            core::array::from_fn(|i| core::array::from_fn(|j| [i16::from(i == j); 8]));
+        let columns = units.map(f);
+        core::array::from_fn(|row| core::array::from_fn(|i| i32::from(columns[i][row][0])))
+    }
+
+    /// The largest sums of the positive and of the negative factors of a transform of rows and columns.
+    fn largest<const N: usize>(rows: [[i32; N]; IN]) -> (i32, i32) {
+        let mut most = (0, 0);
+        for a in rows {
+            for b in rows {
+                let products = a.iter().flat_map(|a| b.iter().map(move |b| a * b));
+                let positive: i32 = products.clone().filter(|p| *p > 0).sum();
+                let negative: i32 = products.filter(|p| *p < 0).sum();
+                most = (most.0.max(positive), most.1.min(negative));
+            }
+        }
+        most
+    }
+
+    #[test]
+    fn transforms_fit_i16() {
+        let (positive, negative) = largest(columns(|x| forward::forward(Scalar, x)));
+        // Bytes are 0 to 255 on some sets and -128 to 127 on others.
+        assert!(positive * 255 <= 32_767 && negative * 255 >= -32_767);
+        assert!((positive - negative) * 128 <= 32_767);
+        let (positive, negative) = largest(columns(|w| weights::line(Scalar, [6; 8], w)));
+        assert!((positive - negative) * 127 <= 32_767);
+    }
+
+    #[test]
+    fn transforms_multiply_windows() {
+        // One row: six pixels and three weights give four outputs, 24, 12, 6 and 6 times.
+        let x = [[3; 8], [-128; 8], [127; 8], [5; 8], [-77; 8], [100; 8]];
+        let w = [[127; 8], [-3; 8], [-126; 8]];
+        let (u, v) = (weights::line(Scalar, [6; 8], w), forward::forward(Scalar, x));
+        let m: [[i32; 4]; IN] =
+            core::array::from_fn(|i| [i32::from(u[i][0]) * i32::from(v[i][0]); 4]);
+        let y = back::back(Scalar, m);
+        for (i, factor) in [24, 12, 6, 6].into_iter().enumerate() {
+            let sum: i32 = (0..3).map(|j| i32::from(x[i + j][0]) * i32::from(w[j][0])).sum();
+            assert_eq!(y[i], [factor * sum; 4]);
+        }
+    }
+}

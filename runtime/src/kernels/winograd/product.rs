@@ -1,0 +1,128 @@
+//! Products of transformed inputs and transformed weights: tiles by output channels, for the six points of a column.
+
+use super::back::back;
+use super::{IN, OUT, vector};
+use crate::isa::{Isa, Kernel};
+
+/// Most sums of a column of points.
+const MOST: usize = IN * 10 * 32;
+
+/// Sums of a column of points, in the first cache level.
+#[repr(align(64))]
+pub(super) struct Sums([i32; MOST]);
+
+impl Sums {
+    pub const fn new() -> Self {
+        Self([0; MOST])
+    }
+}
+
+/// Arguments of a product of some tiles.
+pub(super) struct Args<'a> {
+    /// Inputs of six points, `word_step` bytes apart: per vector of channels, per tile.
+    pub words: &'a [u8],
+    pub word_step: usize,
+    /// Weights of six points, `weight_step` bytes apart: per pair of channels, per vector of sums.
+    pub weights: &'a [u8],
+    pub weight_step: usize,
+    pub pairs: usize,
+    /// Room for the sums.
+    pub sums: &'a mut Sums,
+    /// Results, from the first row of this column of the first tile on.
+    pub out: &'a mut [i32],
+}
+
+struct Product<'a, I: Isa, const MR: usize, const NV: usize> {
+    isa: I,
+    args: Args<'a>,
+}
+
+impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, args } = self;
+        let Args { words, word_step, weights, weight_step, pairs, sums, out } = args;
+        let sums = &mut sums.0[..IN * MR * NV * I::LANES];
+        let (words, weights) = (words.chunks(word_step), weights.chunks(weight_step));
+        let points = words.zip(weights).zip(sums.chunks_exact_mut(MR * NV * I::LANES));
+        for ((words, weights), sums) in points {
+            point::<I, MR, NV>(isa, words, weights, pairs, sums);
+        }
+        let row = NV * I::LANES;
+        for r in 0..MR {
+            let out = &mut out[r * OUT * IN * row..][..((OUT - 1) * IN + 1) * row];
+            for n in 0..NV {
+                let at = n * I::LANES;
+                let sums = &sums[r * row + at..][..(IN - 1) * MR * row + I::LANES];
+                let y = back(
+                    isa,
+                    [
+                        isa.load_i32(sums),
+                        isa.load_i32(&sums[MR * row..]),
+                        isa.load_i32(&sums[2 * MR * row..]),
+                        isa.load_i32(&sums[3 * MR * row..]),
+                        isa.load_i32(&sums[4 * MR * row..]),
+                        isa.load_i32(&sums[5 * MR * row..]),
+                    ],
+                );
+                isa.store_i32(y[0], &mut out[at..]);
+                isa.store_i32(y[1], &mut out[IN * row + at..]);
+                isa.store_i32(y[2], &mut out[2 * IN * row + at..]);
+                isa.store_i32(y[3], &mut out[3 * IN * row + at..]);
+            }
+        }
+    }
+}
+
+/// Sums of one point.
+#[inline(always)]
+fn point<I: Isa, const MR: usize, const NV: usize>(
+    isa: I,
+    words: &[u8],
+    weights: &[u8],
+    pairs: usize,
+    sums: &mut [i32],
+) {
+    let mut acc: [[I::I; NV]; MR] = [[isa.splat(0); NV]; MR];
+    let steps = weights[..pairs * NV * vector::<I>()].chunks(I::LANES * NV * vector::<I>());
+    for (words, weights) in words.chunks_exact(MR * vector::<I>()).zip(steps) {
+        for (k, weights) in weights.chunks_exact(NV * vector::<I>()).enumerate().take(I::LANES) {
+            let w: [I::H; NV] =
+                core::array::from_fn(|n| isa.load_words(&weights[n * vector::<I>()..]));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let x = words[r * vector::<I>() + 4 * k..].first_chunk().expect("a pair");
+                let x = isa.pair(x);
+                for (acc, w) in acc.iter_mut().zip(w) {
+                    *acc = isa.dot(*acc, x, w);
+                }
+            }
+        }
+    }
+    for (sums, acc) in sums.chunks_exact_mut(I::LANES).zip(acc.as_flattened()) {
+        isa.store_i32(*acc, sums);
+    }
+}
+
+/// Computes `rows` tiles by `vectors`: [`Isa::NV`], or 1.
+#[inline(always)]
+pub(super) fn product<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_>) {
+    macro_rules! shapes {
+        ($($nv:literal: $($mr:literal)*;)*) => {
+            match (rows, vectors) {
+                $($(($mr, $nv) => if const { $mr <= I::WORD_ROWS && ($nv == 1 || $nv == I::NV) } {
+                    isa.enter(Product::<I, $mr, $nv> { isa, args })
+                } else {
+                    unreachable!("no such tile")
+                })*)*
+                _ => unreachable!("no such tile"),
+            }
+        };
+    }
+    shapes!(
+        1: 1 2 3 4 5 6 7 8 9 10;
+        2: 1 2 3 4 5 6 7 8 9 10;
+        4: 1 2 3 4;
+    )
+}

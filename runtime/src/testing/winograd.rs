@@ -1,0 +1,66 @@
+//! Exact Winograd convolution on every platform, where it is possible at all.
+
+use super::Rng;
+use super::conv::{Case, Tail, check_on};
+use crate::isa::Platform;
+use crate::kernels::Shelf;
+
+/// Runs a case by Winograd's method, in parts.
+fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize) {
+    let shelf = Shelf::new(0).with_winograd(Some(true));
+    assert_eq!(check_on(shelf, rng, platform, case, tail, parts), "winograd", "{case:?}");
+}
+
+#[test]
+fn maps_of_every_size() {
+    let mut rng = Rng::new(21);
+    for platform in Platform::available() {
+        for height in 1..10 {
+            for width in 4..14 {
+                let case = Case::new([height, width, 5], 20, 3);
+                let tail = Tail::random(&mut rng);
+                check(&mut rng, platform, case, tail, 1 + width % 3);
+            }
+        }
+        check(&mut rng, platform, Case::new([29, 53, 16], 16, 3), Tail::PLAIN, 2);
+    }
+}
+
+#[test]
+fn channels_of_every_number() {
+    let mut rng = Rng::new(22);
+    for platform in Platform::available() {
+        for depth in [1, 2, 15, 16, 17, 31, 32, 33, 64, 70] {
+            for channels_out in [1, 8, 15, 16, 17, 32, 33, 48, 65] {
+                let case = Case::new([7, 11, depth], channels_out, 3);
+                let tail = Tail::random(&mut rng);
+                check(&mut rng, platform, case, tail, 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_of_every_width() {
+    let mut rng = Rng::new(23);
+    for platform in Platform::available() {
+        for padding in [[0, 0], [1, 1], [2, 2], [0, 3], [5, 1]] {
+            for behind in [[0, 0], [1, 1], [2, 3], [4, 0]] {
+                let case = Case::new([6, 9, 20], 18, 3);
+                let case = Case { padding, behind: Some(behind), ..case };
+                let tail = Tail::random(&mut rng);
+                check(&mut rng, platform, case, tail, 3);
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_that_could_be_too_large_are_left_to_others() {
+    let mut rng = Rng::new(24);
+    for platform in Platform::available() {
+        let shelf = Shelf::new(0).with_winograd(Some(true));
+        let case = Case::new([4, 4, 620], 8, 3);
+        assert_eq!(check_on(shelf, &mut rng, platform, case, Tail::PLAIN, 1), "indirect");
+    }
+}
