@@ -218,6 +218,19 @@ impl Engine {
         }
     }
 
+    /// Divides the work on one tensor among all threads.
+    pub(super) fn divide(
+        &self,
+        arena: &mut Arena<'_>,
+        outputs: &Outputs,
+        body: &(dyn Fn(Lease<'_>) + Sync),
+    ) {
+        let pool = if self.alone.load(Relaxed) > 0 { None } else { self.pool.as_ref() };
+        let threads = 1 + pool.map_or(0, rayon::ThreadPool::current_num_threads);
+        let parts = (4 * threads).min(outputs.units).min(Relay::MOST as usize) as u32;
+        arena.run_team(pool, (&[*outputs], &[parts]), &|_, lease| body(lease), None);
+    }
+
     /// Runs one operator on the calling thread.
     pub(super) fn step(&self, model: &Model<'_>, arena: &mut Arena<'_>, xor: u8, index: usize) {
         self.part(model, xor, index, arena.lease(&self.outputs[index]));

@@ -1,12 +1,13 @@
 //! Filling the input.
 
 use super::planes::FromPlanes;
+use super::quantizer::Quantizer;
 use super::{Session, State};
 use crate::Error;
+use crate::arena::{Lease, Outputs};
 use crate::desc::{DType, TensorDesc};
 use crate::format::ChannelOrder;
 use crate::ops::{MapMut, Part, Units, target};
-use crate::quant::requantize;
 
 /// The input of a session. Each `set` fills all of it, and makes the session ready to run.
 #[derive(Debug)]
@@ -64,9 +65,9 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         if let (Some([first, second, third]), Some(at), true) = (tables, at, self.has_bytes(4)) {
             // A word per pixel: with a byte per channel, an image took longer than its first convolution.
             let xor = self.session.xor;
-            self.write(|map, _| {
+            self.write(|map, part| {
                 let places = map.bytes().1.as_chunks_mut::<4>().0;
-                for (place, rgb) in places.iter_mut().zip(pixels) {
+                for (place, rgb) in places.iter_mut().zip(&pixels[part.pixels.clone()]) {
                     let [a, b, c] = at.map(|i| usize::from(rgb[i]));
                     *place = [first[a], second[b], third[c], MASK as u8].map(|byte| byte ^ xor);
                 }
@@ -117,25 +118,35 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         self.check_len(values.len())?;
         let platform = self.session.platform;
         let (quads, triples) = (self.has_bytes(4), self.has_bytes(3));
+        let pixels = self.desc().pixels() as usize;
         self.write(|map, part| {
-            let (pixels, rest) = (part.pixels.end, MASK as u8 ^ platform.act_xor());
-            let quantize = |value, c| quantizer.quantize(value, c);
+            let (first, rest) = (part.pixels.start, MASK as u8 ^ platform.act_xor());
+            let quantize = |c| {
+                let channel = quantizer.channel(c);
+                move |value| channel.quantize(value)
+            };
+            if quads && part.channels.len() == 3 {
+                platform.run(FromPlanes::<4, 3, _> { values, pixels, first, map, rest, quantize });
+                return true;
+            }
             if quads {
-                platform.run(FromPlanes::<4, _> { values, pixels, map, rest, quantize });
+                platform.run(FromPlanes::<4, 4, _> { values, pixels, first, map, rest, quantize });
                 return true;
             }
             if triples {
-                platform.run(FromPlanes::<3, _> { values, pixels, map, rest, quantize });
+                platform.run(FromPlanes::<3, 3, _> { values, pixels, first, map, rest, quantize });
                 return true;
             }
             // Some pixels of one plane at a time: that much vectorises, and stays in registers' reach.
             let mut quantized = [0; 64];
-            for (c, plane) in values.chunks_exact(part.pixels.end).enumerate() {
-                for (run, values) in plane.chunks(quantized.len()).enumerate() {
+            for (c, plane) in values.chunks_exact(pixels).enumerate() {
+                let channel = quantizer.channel(c);
+                for (run, values) in plane[part.pixels.clone()].chunks(quantized.len()).enumerate()
+                {
                     for (q, &value) in quantized.iter_mut().zip(values) {
-                        *q = quantizer.quantize(value, c);
+                        *q = channel.quantize(value);
                     }
-                    map.put_run(run * quantized.len(), c, &quantized[..values.len()]);
+                    map.put_run(first + run * quantized.len(), c, &quantized[..values.len()]);
                 }
             }
             false
@@ -152,7 +163,7 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let quantizer = self.quantizer();
         self.check_len(values.len())?;
         let channels = self.channels();
-        self.fill(|pixel, c| quantizer.quantize(values[pixel * channels + c], c));
+        self.fill(|pixel, c| quantizer.channel(c).quantize(values[pixel * channels + c]));
         Ok(())
     }
 
@@ -196,14 +207,17 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     pub fn set_pattern(&mut self, seed: u32) {
         let dtype = self.desc().dtype;
         let mut state = seed.max(1);
-        self.fill(|_, _| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            match dtype {
-                DType::I8 => i32::from((state >> 24) as i8),
-                DType::I16 => i32::from((state >> 16) as i16).max(-32767),
-            }
+        self.write_in_order(|map, part| {
+            part.for_each(|pixel, channel| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                let q = match dtype {
+                    DType::I8 => i32::from((state >> 24) as i8),
+                    DType::I16 => i32::from((state >> 16) as i16).max(-32767),
+                };
+                map.put(pixel, channel, q);
+            });
         });
     }
 
@@ -233,58 +247,136 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
     }
 
     /// Writes `q(pixel, channel)` everywhere but in the mask.
-    fn fill(&mut self, mut q: impl FnMut(usize, usize) -> i32) {
+    fn fill(&mut self, q: impl Fn(usize, usize) -> i32 + Sync) {
         self.write(|map, part| {
             part.for_each(|pixel, c| map.put(pixel, c, q(pixel, c)));
             false
         });
     }
 
-    /// Lets `write` fill the whole tensor; it says whether it has written the mask too.
-    fn write(&mut self, write: impl FnOnce(&mut MapMut<'_>, &Part) -> bool) {
-        let desc = self.desc();
-        let (pixels, channels) = (desc.pixels() as usize, self.channels());
-        let part = Part { pixels: 0..pixels, channels: 0..channels };
-        let whole = Part { pixels: 0..pixels, channels: 0..desc.channels as usize };
-        let outputs = crate::arena::Outputs {
-            targets: [Some(target(&desc, Units::Pixels)), None],
-            units: part.pixels.end,
-            granule: 1,
-        };
-        let xor = self.session.xor;
-        let lease = self.session.arena.lease(&outputs);
-        if let [Some(bytes), _] = lease.outputs {
-            let mut map = MapMut::new(bytes, &desc, xor, &whole);
-            if !write(&mut map, &part) {
-                let mask = Part { pixels: 0..pixels, channels: channels..desc.channels as usize };
-                mask.for_each(|pixel, channel| map.put(pixel, channel, MASK));
-            }
+    /// Lets `write` fill the whole tensor, in parts if it is large; it says whether it has written the mask too.
+    fn write(&mut self, write: impl Fn(&mut MapMut<'_>, &Part) -> bool + Sync) {
+        let (desc, xor, channels) = (self.desc(), self.session.xor, self.channels());
+        let outputs = self.outputs();
+        let body = |lease: Lease<'_>| fill_lease(lease, &desc, xor, channels, &write);
+        #[cfg(feature = "std")]
+        if let (Some(engine), true) = (&self.session.engine, desc.elements() >= DIVIDED) {
+            engine.divide(&mut self.session.arena, &outputs, &body);
+            self.session.state = State::Ready;
+            return;
         }
+        body(self.session.arena.lease(&outputs));
         self.session.state = State::Ready;
     }
+
+    /// As [`Input::write`], of all pixels in their order.
+    fn write_in_order(&mut self, mut write: impl FnMut(&mut MapMut<'_>, &Part)) {
+        let (desc, xor, channels) = (self.desc(), self.session.xor, self.channels());
+        let outputs = self.outputs();
+        fill_lease(self.session.arena.lease(&outputs), &desc, xor, channels, |map, part| {
+            write(map, part);
+            false
+        });
+        self.session.state = State::Ready;
+    }
+
+    /// The input as something that is written.
+    fn outputs(&self) -> Outputs {
+        let desc = self.desc();
+        let units = desc.pixels() as usize;
+        Outputs { targets: [Some(target(&desc, Units::Pixels)), None], units, granule: GRANULE }
+    }
 }
+
+/// Fills the pixels of a lease, with `write` and, where that leaves it to be done, the mask.
+fn fill_lease(
+    lease: Lease<'_>,
+    desc: &TensorDesc,
+    xor: u8,
+    channels: usize,
+    write: impl FnOnce(&mut MapMut<'_>, &Part) -> bool,
+) {
+    let Lease { outputs: [Some(bytes), _], units: pixels, .. } = lease else { return };
+    let all = desc.channels as usize;
+    let part = Part { pixels: pixels.clone(), channels: 0..channels };
+    let whole = Part { pixels: pixels.clone(), channels: 0..all };
+    let mut map = MapMut::new(bytes, desc, xor, &whole);
+    if !write(&mut map, &part) {
+        let mask = Part { pixels, channels: channels..all };
+        mask.for_each(|pixel, channel| map.put(pixel, channel, MASK));
+    }
+}
+
+/// Inputs of so many elements are filled by all threads: a smaller one is done before another thread has come.
+#[cfg(feature = "std")]
+const DIVIDED: u32 = 1 << 18;
+
+/// Parts begin at multiples of so many pixels.
+const GRANULE: usize = 64;
 
 /// What the mask holds wherever there is an image: 255 above its zero.
 const MASK: i32 = 127;
 
-/// From real values to quantised ones.
-struct Quantizer {
-    desc: TensorDesc,
-    /// Mean and standard deviation per channel, where the tensor holds pixel values.
-    normalisation: Option<[[f32; 3]; 2]>,
-}
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::desc::{Op, OpKind, Table};
+    use crate::format::write::{InputSpec, ModelWriter};
+    use crate::{Model, Options};
+    use std::vec;
+    use std::vec::Vec;
 
-impl Quantizer {
-    fn quantize(&self, real: f32, channel: usize) -> i32 {
-        let (low, high) = match self.desc.dtype {
-            DType::I8 => (-128, 127),
-            DType::I16 => (-32767, 32767),
-        };
-        let real = if real.is_nan() { 0.0 } else { real };
-        let real = match &self.normalisation {
-            Some([mean, std]) => real * std[channel] + mean[channel],
-            None => real,
-        };
-        requantize(real / self.desc.scale, self.desc.zero_point, low, high)
+    /// Copies an image of `channels` channels.
+    fn file(size: u32, channels: u32) -> Vec<u8> {
+        let (mut writer, shape) = (ModelWriter::new(), [size, size + 1, channels]);
+        let x = writer.add_activation("x", shape, DType::I8, 1.0 / 255.0, -128).unwrap();
+        let y = writer.add_activation("y", shape, DType::I8, 1.0, 0).unwrap();
+        let same: Vec<i8> = (i8::MIN..=i8::MAX).collect();
+        let table = writer.add_i8(&same).unwrap();
+        let name = writer.add_string("same").unwrap();
+        writer.add_op(Op { name, kind: OpKind::Table(Table { input: x, output: y, table }) });
+        let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+        let spec = InputSpec { order: ChannelOrder::Rgb, mean, std, ..InputSpec::features() };
+        writer.set_input("image", x, spec).unwrap();
+        writer.add_output("copy", y).unwrap();
+        writer.plan_memory().unwrap();
+        writer.finish().unwrap()
+    }
+
+    /// Hashes of what every setter leaves.
+    fn hashes(file: &[u8], threads: usize) -> Vec<u64> {
+        let model = Model::parse(file).unwrap();
+        let mut arena = vec![0x55; model.arena_bytes()];
+        let options = Options { threads, ..Options::default() };
+        let mut session = Session::with_options(&model, &mut arena, options).unwrap();
+        let [_, h, w, c] = session.input().shape();
+        let bytes: Vec<u8> = (0..h * w * 3).map(|i| (i * 31 % 253) as u8).collect();
+        let real: Vec<f32> = (0..h * w * c).map(|i| (i * 17 % 97) as f32 / 20.0 - 2.0).collect();
+        let whole: Vec<i8> = bytes.iter().map(|b| *b as i8).collect();
+        (0..6)
+            .map(|setter| {
+                let mut input = session.input();
+                match setter {
+                    0 => input.set_rgb8(&bytes, w, h).unwrap(),
+                    1 => input.set_gray8(&bytes[..h * w], w, h).unwrap(),
+                    2 => input.set_f32_nchw(&real).unwrap(),
+                    3 => input.set_f32_nhwc(&real).unwrap(),
+                    4 => input.set_i8(&whole).unwrap(),
+                    _ => input.set_pattern(7),
+                }
+                session.run().unwrap();
+                session.output_hash().unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn large_inputs_are_filled_by_all_threads() {
+        for channels in [3, 4] {
+            let file = file(300, channels);
+            let alone = hashes(&file, 1);
+            assert_eq!(alone, hashes(&file, 3), "{channels} channels");
+            assert_ne!(alone[0], alone[1]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod engine;
 mod input;
 mod planes;
+mod quantizer;
 #[cfg(feature = "std")]
 mod relay;
 #[cfg(feature = "std")]
