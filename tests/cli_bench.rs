@@ -99,6 +99,22 @@ fn every_layer_has_its_rate_its_bytes_and_its_bound() {
 }
 
 #[test]
+fn loading_the_first_run_and_memory_are_told() {
+    let files = Files::new();
+    let run = ["bench", &files.model, "--runs", "3", "--threads", "1,2", "--per-layer", "--json"];
+    let d = document(&run);
+    for r in d["results"].as_array().unwrap() {
+        assert!(number(&r["load_ms"]) > 0.0 && number(&r["first_ms"]) > 0.0, "{r}");
+        if cfg!(target_os = "linux") {
+            // At least the program itself; without the buffers that measure the machine's memory.
+            let peak = number(&r["peak_rss_bytes"]);
+            assert!((1e6..1e9).contains(&peak), "{r}");
+        }
+    }
+    assert_eq!(d["load_ms"], d["results"][0]["load_ms"]);
+}
+
+#[test]
 fn tables_name_bounds_and_limits() {
     let files = Files::new();
     let text = ok(&["bench", &files.model, "--seconds", "0.05", "--threads", "1,2", "--per-layer"]);
@@ -112,6 +128,9 @@ fn tables_name_bounds_and_limits() {
         "memory ",
         "The bounds alone need ",
     ] {
+        assert!(text.contains(words), "'{words}' is missing in: {text}");
+    }
+    for words in ["load", "first", "memory"] {
         assert!(text.contains(words), "'{words}' is missing in: {text}");
     }
     let plain = ok(&["bench", &files.model, "--runs", "2"]);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::layers::Layer;
 use super::machine::Machine;
+use super::memory;
 use crate::data::{Dataset, Preprocess, Preset, Sample};
 use crate::error::{Error, Result};
 use crate::integer::{self, Engine, Runner};
@@ -18,6 +19,12 @@ use crate::mapped::ModelFile;
 pub struct Measured {
     /// Threads of one run.
     pub threads: usize,
+    /// Milliseconds from the file to a session.
+    pub load_ms: f64,
+    /// Milliseconds of the first run.
+    pub first_ms: f64,
+    /// Most bytes resident while it was loaded and run; `None` where the system does not tell.
+    pub peak_bytes: Option<u64>,
     /// Milliseconds of each run, sorted.
     pub times_ms: Vec<f64>,
     /// Of the outputs.
@@ -121,20 +128,25 @@ fn once(runner: &mut Runner, sample: &Sample) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Warms up, times, and checks that every run gives the same bytes. `file` is what the model was parsed from.
+/// Loads, warms up, times, and checks that every run gives the same bytes. `opened` is what the model was parsed from, and
+/// how long that took.
 pub fn measure(
-    file: Option<&ModelFile>,
+    opened: Option<(&ModelFile, Duration)>,
     model: &Model,
     sample: &Sample,
     engine: &Engine,
     limit: Limit,
     per_layer: bool,
 ) -> Result<Measured> {
+    memory::forget_peak();
+    let start = Instant::now();
     let mut arena = Pages::zeroed(model.arena_bytes());
-    let mut runner = match file {
-        Some(file) => engine.runner_of(file, model, &mut arena)?,
+    let mut runner = match opened {
+        Some((file, _)) => engine.runner_of(file, model, &mut arena)?,
         None => engine.runner(model, &mut arena)?,
     };
+    let load = start.elapsed() + opened.map_or(Duration::ZERO, |(_, opening)| opening);
+    let first_ms = once(&mut runner, sample)?;
     // Caches, clock and branch predictors settle within a few runs; long runs need fewer.
     let warm = Instant::now();
     for i in 0..20 {
@@ -163,6 +175,10 @@ pub fn measure(
     }
     let mut measured = Measured {
         threads: engine.threads,
+        load_ms: load.as_secs_f64() * 1e3,
+        first_ms,
+        // Before the machine's limits are measured, with buffers of their own.
+        peak_bytes: memory::peak_bytes(),
         times_ms,
         hash,
         layers: Vec::new(),

@@ -4,6 +4,7 @@ mod compare;
 mod layers;
 mod machine;
 mod measure;
+mod memory;
 mod report;
 mod roofline;
 mod traffic;
@@ -12,7 +13,7 @@ mod tune;
 pub use measure::quick;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use kenar::Model;
@@ -37,7 +38,8 @@ use measure::{Limit, Measured, measure, test_image};
   kenar bench wrn40_2.kenar --tune --runs 50
 
 Every run computes the same image, and has to give the same bytes. Times are those of one inference without
-image decoding. With several thread counts the JSON document is that of the first, and `results` holds all.
+image decoding. `load` is from the file to a session that is ready: reading, checking, packing weights, starting
+threads; `first` is the first inference; `memory` is the most that the program had resident. With several thread counts the JSON document is that of the first, and `results` holds all.
 
 --per-layer measures the machine's limits in the same run: multiply-accumulates on registers, and bytes read from L1,
 L2, L3 and memory. Each layer is told what bounds it: `compute` if its multiply-accumulates alone need longer than its
@@ -104,9 +106,11 @@ impl Bench {
             (Some(model), _) => model,
             (None, _) => return Err(Error::Input("expected a model file".into())),
         };
+        let start = Instant::now();
         let file = read_model(path)?;
         let model = Model::parse(&file).map_err(|e| Error::from(e).in_file(path))?;
         let model = self.size.choose(model, path)?;
+        let opening = start.elapsed();
         let sample = test_image(&model, path)?;
         let per_layer = self.per_layer || self.roofline.is_some();
         if self.tune {
@@ -120,7 +124,8 @@ impl Bench {
                 Some(runs) => Limit::Runs(runs as usize),
                 None => Limit::Time(Duration::from_secs_f64(self.seconds)),
             };
-            let measured = measure(Some(&file), &model, &sample, &engine, limit, per_layer)?;
+            let opened = Some((&file, opening));
+            let measured = measure(opened, &model, &sample, &engine, limit, per_layer)?;
             let first: &Measured = results.first().unwrap_or(&measured);
             if first.hash != measured.hash {
                 return Err(Error::Input(format!(

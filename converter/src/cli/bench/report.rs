@@ -17,17 +17,21 @@ pub fn text(path: &Path, model: &Model, isa: &str, results: &[Measured]) -> Stri
         si(model.macs() as f64),
         results.first().map_or(0, |r| r.hash)
     );
-    let header = ["threads", "median", "90 %", "fastest", "runs", "GMAC/s", "of peak"];
+    let header = ["threads", "load", "first", "median", "90 %", "fastest", "runs", "GMAC/s"];
+    let header = [&header[..], &["of peak", "memory"]].concat();
     let mut rows = table(&header, &header);
     for r in results {
         rows.add_row([
             r.threads.to_string(),
+            format!("{:.1} ms", r.load_ms),
+            format!("{:.3} ms", r.first_ms),
             format!("{:.3} ms", r.median()),
             format!("{:.3} ms", quantile(&r.times_ms, 0.9)),
             format!("{:.3} ms", r.times_ms[0]),
             r.times_ms.len().to_string(),
             format!("{:.1}", r.gmacs(model.macs())),
             percent(r.gmacs(model.macs()) / r.peak_gmacs),
+            r.peak_bytes.map_or_else(|| "?".into(), bytes),
         ]);
     }
     out.push_str(&lines(&rows));
@@ -117,6 +121,9 @@ fn result(path: &Path, model: &Model, isa: &str, r: &Measured) -> Value {
         "isa": isa,
         "threads": r.threads,
         "runs": r.times_ms.len(),
+        "load_ms": r.load_ms,
+        "first_ms": r.first_ms,
+        "peak_rss_bytes": r.peak_bytes,
         "median_ms": r.median(),
         "p90_ms": quantile(&r.times_ms, 0.9),
         "min_ms": r.times_ms[0],
