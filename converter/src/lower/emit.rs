@@ -100,8 +100,8 @@ impl<'a> Emitter<'a> {
 
     /// The tensor of an output: i16 where there is one.
     pub fn output_tensor(&mut self, value: ValueId) -> Result<TensorId> {
-        let [_, h, w] = self.network.map(value);
-        let dtype = match self.tensors.contains_key(&(value, DType::I16)) && h * w == 1 {
+        let fine = self.network.fine.contains(&value);
+        let dtype = match fine && self.tensors.contains_key(&(value, DType::I16)) {
             true => DType::I16,
             false => DType::I8,
         };

@@ -115,11 +115,14 @@ pub fn lower_sizes(
         return Err(Error::Input("the calibration was made on another graph".into()));
     }
     let outputs = contract::resolve(graph, &options.outputs)?;
-    let network = prepare::prepare(graph, &outputs)?;
+    let decoded: Vec<&str> = options.head.iter().flat_map(HeadSpec::outputs).collect();
+    let network = prepare::prepare(graph, &outputs, &decoded)?;
     let steps = pattern::match_steps(&network);
     let further = further
         .iter()
-        .map(|other| prepare::prepare(other, &contract::resolve(other, &options.outputs)?))
+        .map(|other| {
+            prepare::prepare(other, &contract::resolve(other, &options.outputs)?, &decoded)
+        })
         .collect::<Result<Vec<_>>>()?;
     let mut steps = residual::assign(&network, &further, steps, options.stream);
     let balanced = balance::assign(&network, &mut steps, calibration);

@@ -52,6 +52,8 @@ pub(crate) struct Network<'g> {
     pub graph: &'g Graph,
     pub nodes: Vec<Prepared>,
     pub outputs: Vec<(String, ValueId)>,
+    /// Outputs that are i16 where something can write them so.
+    pub fine: Vec<ValueId>,
     consumers: Vec<Vec<usize>>,
 }
 
@@ -91,11 +93,16 @@ impl Network<'_> {
     }
 }
 
-/// Prepares the part of a graph that the outputs need.
+/// Prepares the part of a graph that the outputs need. `decoded` are the outputs from which boxes are made: in 256 steps
+/// scores tie and corners jump.
 ///
 /// # Errors
 /// [`Error::Graph`] with the name of a node that has no integer form.
-pub(crate) fn prepare<'g>(graph: &'g Graph, outputs: &Outputs) -> Result<Network<'g>> {
+pub(crate) fn prepare<'g>(
+    graph: &'g Graph,
+    outputs: &Outputs,
+    decoded: &[&str],
+) -> Result<Network<'g>> {
     let needed = needed(graph, outputs);
     let mut alias: Vec<ValueId> = (0..graph.values().len()).map(ValueId).collect();
     let mut nodes = Vec::new();
@@ -123,8 +130,14 @@ pub(crate) fn prepare<'g>(graph: &'g Graph, outputs: &Outputs) -> Result<Network
             }
         }
     }
+    let fine = outputs.named.iter().filter(|(name, v)| {
+        // Class scores are the outputs of one pixel.
+        let pixels = shape::map(graph.shape(alias[v.0])).map_or(0, |[_, h, w]| h * w);
+        pixels == 1 || decoded.contains(&name.as_str())
+    });
+    let fine = fine.map(|(_, v)| alias[v.0]).collect();
     let outputs = outputs.named.iter().map(|(n, v)| (n.clone(), alias[v.0])).collect();
-    let mut network = Network { graph, nodes, outputs, consumers: Vec::new() };
+    let mut network = Network { graph, nodes, outputs, fine, consumers: Vec::new() };
     network.index();
     join_copies(&mut network);
     super::pools::join(&mut network);

@@ -51,9 +51,8 @@ pub(crate) fn assign(
     let sums: Vec<bool> = raw_sums(network, &steps);
 
     for (_, v) in &network.outputs {
-        let [_, h, w] = network.map(*v);
-        // Class scores: in 256 steps they tie.
-        if h * w == 1 && wide[v.0] { needs[v.0].i16 = true } else { needs[v.0].i8 = true }
+        let fine = network.fine.contains(v) && wide[v.0];
+        want(&mut needs, *v, if fine { DType::I16 } else { DType::I8 });
     }
     for step in steps.iter_mut().rev() {
         let adds_wide = match stream {

@@ -251,12 +251,15 @@ fn detection_equals_the_naive_one() {
     assert!(found_some > 1000, "{found_some}");
 }
 
-/// The outputs as i8 with a scale, some channels of a wider map, xored as some machines hold them.
+/// The outputs as i8 with a scale, some channels of a wider map, xored as some machines hold them; and as i16.
 #[test]
 fn integers_give_the_boxes_of_the_real_values_bit_by_bit() {
     let mut random = Random(9);
     for_each_head(|head, outputs| {
-        for xor in [0, 0x80] {
+        for (dtype, xor) in [(DType::I8, 0), (DType::I8, 0x80), (DType::I16, 0x80)] {
+            let wide = dtype == DType::I16;
+            let (finer, lowest, highest) =
+                if wide { (128.0, -32767, 32767) } else { (1.0, -128, 127) };
             let mut descs = Vec::new();
             let mut bytes = Vec::new();
             let mut reals = Vec::new();
@@ -269,21 +272,28 @@ fn integers_give_the_boxes_of_the_real_values_bit_by_bit() {
                     width: width as u32,
                     channels: channels as u32,
                     pixel_stride: channels as u32 + random.next() % 3,
-                    dtype: DType::I8,
-                    scale: random.real(0.03, 0.06),
-                    zero_point: (random.next() % 100) as i32,
+                    dtype,
+                    scale: random.real(0.03, 0.06) / finer,
+                    zero_point: if wide { 0 } else { (random.next() % 100) as i32 },
                     arena_offset: 0,
                     first_op: 0,
                     last_op: 0,
                 };
-                let mut map = vec![0xAA; height * width * desc.pixel_stride as usize];
+                let element = dtype.bytes() as usize;
+                let mut map = vec![0xAA; height * width * desc.pixel_stride as usize * element];
                 let mut real = values.clone();
                 for channel in 0..channels {
                     for pixel in 0..height * width {
                         let value = &mut real[channel * height * width + pixel];
                         let q = (*value / desc.scale).round() as i32 + desc.zero_point;
-                        let q = q.clamp(-128, 127);
-                        map[pixel * desc.pixel_stride as usize + channel] = q as u8 ^ xor;
+                        let q = q.clamp(lowest, highest);
+                        let at = pixel * desc.pixel_stride as usize + channel;
+                        match dtype {
+                            DType::I8 => map[at] = q as u8 ^ xor,
+                            DType::I16 => {
+                                map[2 * at..][..2].copy_from_slice(&(q as i16).to_ne_bytes());
+                            }
+                        }
                         *value = (q - desc.zero_point) as f32 * desc.scale;
                     }
                 }

@@ -102,7 +102,14 @@ impl<'s> Map<'s> {
                     values.iter().fold(i8::MIN, |most, &x| most.max((x ^ self.xor) as i8));
                 if values.is_empty() { i32::MIN } else { i32::from(largest) }
             }
-            DType::I16 => channels.map(|c| self.get(pixel, c)).max().unwrap_or(i32::MIN),
+            DType::I16 => {
+                let (values, _) = self.bytes
+                    [2 * (start + channels.start)..2 * (start + channels.end)]
+                    .as_chunks();
+                let largest =
+                    values.iter().fold(i16::MIN, |most, &x| most.max(i16::from_ne_bytes(x)));
+                if values.is_empty() { i32::MIN } else { i32::from(largest) }
+            }
         }
     }
 

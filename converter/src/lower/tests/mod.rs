@@ -6,9 +6,11 @@ mod numbers;
 
 use kenar::Model;
 use kenar::desc::{Conv2d, DType, OpKind, TensorId};
+use kenar::detect::BoxCode;
 use ndarray::{Array, ArrayD, IxDyn};
 
 use super::*;
+use crate::detect::LevelSpec;
 use crate::graph::{self, Activation, Graph, Op, Pool, PoolKind, Resize, ValueId, weights};
 use crate::quantize::{Calibration, Options, calibrate};
 
@@ -395,6 +397,41 @@ fn linear_over_a_flattened_map_is_a_convolution_with_the_map_as_window() {
         let source = weight[[o, (c * 4 + y) * 5 + x]];
         assert!(f32::from(value) * source >= 0.0 && (value != 0 || source.abs() < 0.01));
     }
+}
+
+#[test]
+fn what_boxes_are_made_from_is_i16() {
+    let mut b = Builder::new([3, 8, 8]);
+    let x = b.conv("stem", b.g.input, 8, 3, 2, 1);
+    let x = b.act("silu", x, Activation::Silu);
+    let boxes = b.conv("boxes", x, 4, 1, 1, 1);
+    let scores = b.conv("scores", x, 2, 1, 1, 1);
+    let features = b.conv("features", x, 5, 1, 1, 1);
+    let g = b.done(&[("boxes", boxes), ("features", features), ("scores", scores)]);
+    let level = LevelSpec {
+        stride: 2,
+        boxes: "boxes".into(),
+        objectness: None,
+        scores: "scores".into(),
+        points: None,
+        anchors: Vec::new(),
+    };
+    let head = HeadSpec {
+        kind: "test".into(),
+        code: BoxCode::Distance,
+        centre: 0.5,
+        anchors_per_cell: 1,
+        classes: 2,
+        points: 0,
+        levels: vec![level],
+    };
+    let types = |head: Option<HeadSpec>| -> Vec<DType> {
+        let (file, _) = lowered(&g, &LowerOptions { head, ..LowerOptions::default() });
+        let model = Model::parse(&file).unwrap();
+        model.outputs().map(|o| model.tensor(o.tensor).dtype).collect()
+    };
+    assert_eq!(types(Some(head)), [DType::I16, DType::I8, DType::I16]);
+    assert_eq!(types(None), [DType::I8; 3]);
 }
 
 #[test]
