@@ -5,10 +5,14 @@
     cargo build --release -p kenar-convert -p kenar-benches
     python benches/peers/compare.py resnet50.onnx                          # random input, good for timing
     python benches/peers/compare.py net.onnx --samples batch.npy --threads 1,2 --json out.json
+    python benches/peers/compare.py net.onnx --threads 2 --load 1          # beside a program that computes all the time
 
 Every runtime quantises the file its own way, with the same few inputs. Then each is one process, pinned to the same cores; they
 take turns (A B C, then C B A, ...) while the others are stopped. What counts is a ratio within a row: the times of one run on a
 machine that does other things as well compare with each other, not with those of another run.
+
+With --load N, N further processes compute without a pause on the first N of these cores, one on each, while a runtime is timed:
+what is left of its speed when it has to share.
 """
 
 import argparse
@@ -37,11 +41,11 @@ def note(text):
 class Worker:
     """A runtime's process. It stops itself between turns, so that its threads do not spin while others are timed."""
 
-    def __init__(self, name, job, description, threads, cpus):
+    def __init__(self, name, job, description, threads, cpus, alone):
         self.name, self.rounds = name, []
         runtime = runtimes.get(name)
         command = ["taskset", "-c", cpus]
-        if os.geteuid() == 0:
+        if alone and os.geteuid() == 0:
             # A real-time class keeps other programs out of the figures, for all runtimes alike.
             command = ["chrt", "-r", "10", *command]
         if hasattr(runtime, "command"):
@@ -100,6 +104,34 @@ class Worker:
         self.process.kill()
 
 
+class Load:
+    """Processes that count, each on one core, while they are let."""
+
+    COUNT = "while True:\n    pass"
+
+    def __init__(self, cpus):
+        self.processes = [
+            subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", self.COUNT], stdin=subprocess.DEVNULL)
+            for cpu in cpus
+        ]
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number):
+        for process in self.processes:
+            process.send_signal(number)
+
+    def __enter__(self):
+        self._signal(signal.SIGCONT)
+
+    def __exit__(self, *_):
+        self._signal(signal.SIGSTOP)
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
 def prepare(name, job):
     """Makes the runtime's model in a process of its own, where its libraries' memory and messages stay."""
     code = f"import sys; sys.path.insert(0, {str(HERE)!r}); sys.argv[0] = 'prepare'\n"
@@ -142,28 +174,41 @@ def compare(job, names, threads, options):
     cpus = options.cpus or ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
     workers, records = [], []
     for name in names:
-        record = {"model": job.onnx.stem, "runtime": name, "threads": threads, "isa": job.isa}
+        record = {"model": job.onnx.stem, "runtime": name, "threads": threads, "isa": job.isa, "load": options.load}
         records.append(record)
         try:
             note(f"{job.onnx.stem}: preparing {name}")
             record["label"] = prepare(name, job)
-            workers.append((Worker(name, job, description, threads, cpus), record))
+            alone = not options.load
+            workers.append((Worker(name, job, description, threads, cpus, alone), record))
         except runtimes.Unavailable as reason:
             record["unavailable"] = str(reason)
             note(f"{job.onnx.stem}: {name} is left out: {reason}")
+    load = Load(cores(cpus)[: options.load])
     try:
         for worker, _ in workers:
             worker.turn(options.seconds, counts=False)
         for turn in range(options.rounds):
             note(f"{job.onnx.stem}, {threads} threads: round {turn + 1} of {options.rounds}")
             for worker, _ in workers if turn % 2 == 0 else workers[::-1]:
-                worker.turn(options.seconds)
+                with load:
+                    worker.turn(options.seconds)
         for worker, record in workers:
             record.update(worker.finish())
     finally:
+        load.kill()
         for worker, _ in workers:
             worker.kill()
     return records
+
+
+def cores(cpus):
+    """The cores of a list as `taskset` takes it: `0,2-4`."""
+    found = []
+    for part in cpus.split(","):
+        first, _, last = part.partition("-")
+        found += map(str, range(int(first), int(last or first) + 1))
+    return found
 
 
 def table(records):
@@ -187,6 +232,8 @@ def table(records):
             cells.append(f"{ms:.3g}{ratio} · {row[name]['peak_rss_mb']:.0f} MB")
         print(f"| {model} | {threads} | " + " | ".join(cells) + " |")
     print("\nMedian of the rounds' medians; in brackets how many times longer than Kenar; peak resident memory.")
+    if load := max((r["load"] for r in records), default=0):
+        print(f"Beside another process that computes all the time on {'one core' if load == 1 else f'each of {load} cores'}.")
     for record in records:
         if "unavailable" in record:
             print(f"{record['model']}: {record['runtime']} left out: {record['unavailable']}")
@@ -200,12 +247,16 @@ def arguments():
     p.add_argument("--threads", default="1", help="thread counts, separated by commas")
     p.add_argument("--cpus", help="cores for every runtime [default: the last ones]")
     p.add_argument("--isa", choices=list(runtimes.ONEDNN), help="hold runtimes that have a switch for it to this instruction set")
+    p.add_argument("--load", type=int, default=0, metavar="N", help="keep N of the cores busy with another process each")
     p.add_argument("--rounds", type=int, default=7)
     p.add_argument("--seconds", type=float, default=0.5, help="per runtime and round")
     p.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("target/peers"), help="for the models that are made")
     p.add_argument("--kenar", type=pathlib.Path, default=HERE.parents[1] / "target/release", help="folder of the binaries")
     p.add_argument("--json", type=pathlib.Path, help="write every figure to this file")
-    return p.parse_args()
+    options = p.parse_args()
+    if options.load < 0 or options.load > min(map(int, options.threads.split(","))):
+        p.error(f"--load {options.load}: expected 0 to the number of threads, a core for each")
+    return options
 
 
 def main():
