@@ -29,6 +29,9 @@ class Runtime:
             raise Unavailable("ONNX2TF_PYTHON names no Python with onnx2tf and tensorflow")
         samples = job.made(".nhwc.npy")
         numpy.save(samples, job.samples.transpose(0, 2, 3, 1))
+        # The tool fetches photographs for a check that is not asked for, unless it finds the file: it need not be online.
+        photographs = job.folder / "calibration_image_sample_data_20x128x128x3_float32.npy"
+        numpy.save(photographs, numpy.random.default_rng(1).random((20, 128, 128, 3), dtype=numpy.float32))
         tool = pathlib.Path(python).parent / "onnx2tf"
         command = [str(tool), "-i", str(job.onnx), "-o", str(job.made(".tf")), "-oiqt", "-qt", "per-channel", "-n"]
         command += ["-cind", job.input_name(), str(samples), "[[[[0,0,0]]]]", "[[[[1,1,1]]]]"]

@@ -67,7 +67,9 @@ class Runtime:
         net.opt.use_vulkan_compute = False
         net.load_param(str(job.made(kind + ".param")))
         net.load_model(str(job.made(kind + ".bin")))
-        x = ncnn.Mat(numpy.ascontiguousarray(job.samples[0])).clone()
+        # The matrix borrows the array's memory until it is copied: the array needs a name.
+        values = numpy.ascontiguousarray(job.samples[0])
+        x = ncnn.Mat(values).clone()
         into, outputs = net.input_names()[0], net.output_names()
 
         def run():
