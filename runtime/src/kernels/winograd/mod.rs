@@ -210,23 +210,20 @@ pub(super) fn run<I: Isa>(
             let after = weights.panels.get(i + 1);
             let ahead = after.map_or(next, |p| weights.panel::<I>(p));
             let calls = IN * tiles.div_ceil(I::WORD_ROWS);
-            let ask = (ahead.len().min(packed.len()) / calls).next_multiple_of(2 * LINE);
-            let mut asked = 0;
+            let mut parts =
+                ahead[..ahead.len().min(packed.len())].chunks(packed.len().div_ceil(calls));
             let mut words = &words[..];
             for group in groups(tiles, I::WORD_ROWS) {
                 let word_step = point_words::<I>(depth, group.len());
                 let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
                 for j in 0..IN {
-                    for at in (asked..asked + ask).step_by(2 * LINE) {
-                        isa.prefetch(ahead, at);
-                    }
-                    asked += ask;
                     let args = product::Args {
                         words: &words[j * IN * word_step..],
                         word_step,
                         weights: &transformed[j * IN * weight_step..],
                         weight_step,
                         pairs: weights.pairs,
+                        ahead: parts.next().unwrap_or_default(),
                         sums: &mut column,
                         out: &mut sums[j * p.vectors * I::LANES..],
                     };

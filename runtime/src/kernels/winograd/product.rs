@@ -4,6 +4,8 @@ use super::back::back;
 use super::{IN, OUT, vector};
 use crate::isa::{Isa, Kernel};
 
+/// Bytes that [`Isa::prefetch`] asks for.
+const ASK: usize = 128;
 /// Most sums of a column of points.
 const MOST: usize = IN * 10 * 32;
 
@@ -26,6 +28,8 @@ pub(super) struct Args<'a> {
     pub weights: &'a [u8],
     pub weight_step: usize,
     pub pairs: usize,
+    /// What is asked for from memory meanwhile.
+    pub ahead: &'a [i8],
     /// Room for the sums.
     pub sums: &'a mut Sums,
     /// Results, from the first row of this column of the first tile on.
@@ -43,12 +47,16 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
         let Self { isa, args } = self;
-        let Args { words, word_step, weights, weight_step, pairs, sums, out } = args;
+        let Args { words, word_step, weights, weight_step, pairs, ahead, sums, out } = args;
+        // In all steps alike: many requests at once would keep loads waiting.
+        let asks = IN * pairs.div_ceil(I::LANES);
+        let ask = ahead.len().div_ceil(asks).next_multiple_of(ASK);
         let sums = &mut sums.0[..IN * MR * NV * I::LANES];
         let (words, weights) = (words.chunks(word_step), weights.chunks(weight_step));
         let points = words.zip(weights).zip(sums.chunks_exact_mut(MR * NV * I::LANES));
-        for ((words, weights), sums) in points {
-            point::<I, MR, NV>(isa, words, weights, pairs, sums);
+        for (i, ((words, weights), sums)) in points.enumerate() {
+            let ahead = (ahead, ask, i * pairs.div_ceil(I::LANES) * ask);
+            point::<I, MR, NV>(isa, words, weights, pairs, ahead, sums);
         }
         let row = NV * I::LANES;
         for r in 0..MR {
@@ -76,18 +84,23 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
     }
 }
 
-/// Sums of one point.
+/// Sums of one point. `ahead` is what to ask for, how much of it with every vector of channels, and from where on.
 #[inline(always)]
 fn point<I: Isa, const MR: usize, const NV: usize>(
     isa: I,
     words: &[u8],
     weights: &[u8],
     pairs: usize,
+    (ahead, ask, mut asked): (&[i8], usize, usize),
     sums: &mut [i32],
 ) {
     let mut acc: [[I::I; NV]; MR] = [[isa.splat(0); NV]; MR];
     let steps = weights[..pairs * NV * vector::<I>()].chunks(I::LANES * NV * vector::<I>());
     for (words, weights) in words.chunks_exact(MR * vector::<I>()).zip(steps) {
+        for at in (asked..(asked + ask).min(ahead.len())).step_by(ASK) {
+            isa.prefetch(ahead, at);
+        }
+        asked += ask;
         for (k, weights) in weights.chunks_exact(NV * vector::<I>()).enumerate().take(I::LANES) {
             let w: [I::H; NV] =
                 core::array::from_fn(|n| isa.load_words(&weights[n * vector::<I>()..]));
