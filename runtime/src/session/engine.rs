@@ -88,9 +88,8 @@ pub(super) struct Engine {
     /// be the next time.
     alone: AtomicU32,
     next_alone: AtomicU32,
-    /// Memory for the step that needs most, for each thread.
-    scratch: Mutex<Vec<Scratch>>,
-    scratch_size: ScratchSize,
+    /// Memory for the step that needs most, for each thread: first the calling one.
+    scratch: Vec<Mutex<Scratch>>,
 }
 
 /// Prepares all operators with all threads.
@@ -168,9 +167,9 @@ impl Engine {
         let [alone, next_alone] = [0, 0].map(AtomicU32::new);
         let scratch_size =
             steps.iter().map(Step::scratch).fold(ScratchSize::default(), ScratchSize::max);
-        let scratch = (0..options.threads).map(|_| Scratch::new(scratch_size)).collect();
-        let scratch = Mutex::new(scratch);
-        Ok(Self { steps, outputs, parts, pool, alone, next_alone, scratch, scratch_size })
+        let scratch = (0..options.threads).map(|_| Mutex::new(Scratch::new(scratch_size)));
+        let scratch = scratch.collect();
+        Ok(Self { steps, outputs, parts, pool, alone, next_alone, scratch })
     }
 
     /// The weights that the next convolution begins with.
@@ -185,12 +184,11 @@ impl Engine {
         if step.scratch() == ScratchSize::default() {
             return step.run(model, xor, lease, next, &mut Scratch::none());
         }
-        let shelf = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = shelf().pop();
-        // There is one for each thread, but for those that threads had that panicked.
-        let mut scratch = taken.unwrap_or_else(|| Scratch::new(self.scratch_size));
+        // Each thread has its own, which is in its core's cache.
+        let thread = self.pool.as_ref().and_then(rayon::ThreadPool::current_thread_index);
+        let own = &self.scratch[thread.map_or(0, |index| index + 1)];
+        let mut scratch = own.lock().unwrap_or_else(PoisonError::into_inner);
         step.run(model, xor, lease, next, &mut scratch);
-        shelf().push(scratch);
     }
 
     /// Runs all operators with all threads; `after` is called on the calling thread when each has ended.

@@ -64,3 +64,19 @@ fn sums_that_could_be_too_large_are_left_to_others() {
         assert_eq!(check_on(shelf, &mut rng, platform, case, Tail::PLAIN, 1), "indirect");
     }
 }
+
+#[test]
+fn it_is_chosen_where_it_pays() {
+    let mut rng = Rng::new(25);
+    for platform in Platform::available() {
+        let mut chosen = |size: usize, channels: usize| {
+            let case = Case::new([size, size, channels], channels, 3);
+            let kernel = check_on(Shelf::new(0), &mut rng, platform, case, Tail::PLAIN, 1);
+            kernel == "winograd"
+        };
+        // On large maps always; where weights are transformed for few tiles, only if other products are slow.
+        assert!(chosen(16, 32), "{}", platform.name());
+        assert_eq!(chosen(8, 128), platform.name() != "avx512vnni");
+        assert!(!chosen(1, 64));
+    }
+}

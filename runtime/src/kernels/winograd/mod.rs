@@ -39,8 +39,11 @@ const OUT: usize = 4;
 const IN: usize = 6;
 /// Products for each pair of channels.
 const POINTS: usize = IN * IN;
-/// Bytes of transformed inputs of a block of tiles. Weights are transformed once for each.
-const BLOCK: usize = 1 << 20;
+/// Bytes of transformed inputs of a block of tiles, as large as the second cache level of processors with such vectors.
+/// Weights are transformed once for each block.
+const fn block_bytes<I: Isa>() -> usize {
+    I::LANES << 16
+}
 
 /// A run of output channels whose weights are packed together.
 #[derive(Clone, Copy)]
@@ -88,7 +91,7 @@ impl Weights {
             weights::fill::<I>(out, body.depth, p.vectors, p.channels.0..p.channels.1, source);
         }
         let tile = POINTS * pairs.div_ceil(I::LANES) * vector::<I>();
-        let most = BLOCK / tile / I::WORD_ROWS * I::WORD_ROWS;
+        let most = block_bytes::<I>() / tile / I::WORD_ROWS * I::WORD_ROWS;
         let tiles = most.max(I::WORD_ROWS).min(tiles(&body.geometry.output));
         Self { packed, panels, pairs, tiles }
     }
