@@ -239,7 +239,8 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
-        } else if winograd::can(&body, groups, largest)
+        } else if const { I::WINOGRAD }
+            && winograd::can(&body, groups, largest)
             && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body))
         {
             Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
@@ -372,7 +373,7 @@ impl Kernel for Run<'_> {
             }
             Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
             Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
-            Method::Winograd(w) => {
+            Method::Winograd(w) if const { I::WINOGRAD } => {
                 let Io { input, next, scratch, range, .. } = io;
                 winograd::run(
                     isa,
@@ -382,6 +383,7 @@ impl Kernel for Run<'_> {
                     live,
                 );
             }
+            Method::Winograd(_) => unreachable!("chosen where it is compiled"),
         }
     }
 }

@@ -14,6 +14,7 @@ macro_rules! proven {
 }
 
 impl Words for Avx512Vnni {
+    const WINOGRAD: bool = true;
     const WORD_ROWS: usize = 10;
     const DP_IN_DOTS: usize = 100;
 

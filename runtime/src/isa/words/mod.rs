@@ -11,6 +11,9 @@ mod ymm;
 
 /// Operations on vectors of `2 * LANES` i16 and of `LANES` i32, where `LANES` is that of [`super::Isa`].
 pub trait Words: core::marker::Copy + Send + Sync + 'static {
+    /// Whether Winograd convolution is compiled for the set. Plain Rust would be a megabyte of code for it.
+    const WINOGRAD: bool;
+
     /// Rows of a tile of [`Words::dot`] with [`super::Isa::NV`] vectors of sums in a row.
     const WORD_ROWS: usize;
 

@@ -14,6 +14,7 @@ macro_rules! proven {
 }
 
 impl Words for Neon {
+    const WINOGRAD: bool = true;
     const WORD_ROWS: usize = 4;
     // Three instructions and two.
     const DP_IN_DOTS: usize = 150;

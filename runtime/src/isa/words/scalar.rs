@@ -11,6 +11,7 @@ fn word(x: &[u8], i: usize) -> i16 {
 }
 
 impl Words for Scalar {
+    const WINOGRAD: bool = false;
     const WORD_ROWS: usize = 4;
     const DP_IN_DOTS: usize = 200;
 

@@ -9,6 +9,7 @@ use core::arch::x86_64::*;
 /// The operations of [`Words`] that both sets share. Their bytes differ in sign.
 macro_rules! words {
     ($widen:ident) => {
+        const WINOGRAD: bool = true;
         const WORD_ROWS: usize = 6;
 
         type I = __m256i;
