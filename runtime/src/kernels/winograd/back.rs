@@ -23,7 +23,7 @@ pub(super) fn back<I: Isa>(isa: I, m: [I::I; IN]) -> [I::I; OUT] {
 }
 
 /// Makes accumulators of the sums of some tiles for `vectors` vectors of channels and passes them to the epilogue.
-#[expect(clippy::too_many_arguments)]
+#[expect(clippy::too_manoutputsarguments)]
 #[inline(always)]
 pub(super) fn finish<I: Isa>(
     isa: I,
@@ -35,6 +35,11 @@ pub(super) fn finish<I: Isa>(
     vectors: usize,
     live: &mut Live<'_, I>,
 ) {
+    let is_whole = channels.1 - channels.0 == vectors * I::LANES;
+    if !(body.finishes_in_quads() && is_whole) {
+        isa.enter(OneByOne { isa, body, tiling, tiles, sums, channels, vectors, live });
+        return;
+    }
     match vectors {
         1 => isa.enter(Back::<I, 1> { isa, body, tiling, tiles, sums, channels, live }),
         2 => isa.enter(Back::<I, 2> { isa, body, tiling, tiles, sums, channels, live }),
@@ -42,7 +47,7 @@ pub(super) fn finish<I: Isa>(
     }
 }
 
-/// Makes accumulators of the sums of some tiles and passes them to the epilogue.
+/// Makes accumulators of the sums of some tiles and passes them to the epilogue, four vectors at a time.
 struct Back<'a, 'l, I: Isa, const NV: usize> {
     pub isa: I,
     pub body: &'l Body,
@@ -63,26 +68,71 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
         let Self { isa, body, tiling, tiles, sums, channels, live } = self;
         let bias: [I::I; NV] =
             core::array::from_fn(|n| isa.load_i32(&body.bias[channels.0 + n * I::LANES..]));
-        let is_whole = channels.1 - channels.0 == NV * I::LANES;
         let scale: [Scale<I>; NV] =
             core::array::from_fn(|n| body.scale(isa, channels.0 + n * I::LANES));
-        let in_quads = body.finishes_in_quads() && is_whole;
-        let mut rows = Rows { isa, bias, scale, channels, in_quads, live };
+        let mut rows = Rows { isa, bias, scale, channel: channels.0, live };
         for (tile, sums) in tiles.zip(sums.chunks_exact(OUT * IN * NV * I::LANES)) {
             let (y, x) = tiling.place(tile);
             let (width, left) = (tiling.width, tiling.rows.1 - y);
             let pixel = y * width + x;
             // What comes out of `back` twice is 36 times as much, and twice or four times that in the first rows and
             // columns.
-            rows.finish::<6, 5, 4>(row::<I, NV>(sums, 0), pixel);
+            rows.finish::<6, 5, 4>(row::<I>(sums, NV, 0), pixel);
             if left > 1 {
-                rows.finish::<5, 4, 3>(row::<I, NV>(sums, 1), pixel + width);
+                rows.finish::<5, 4, 3>(row::<I>(sums, NV, 1), pixel + width);
             }
             if left > 2 {
-                rows.finish::<4, 3, 2>(row::<I, NV>(sums, 2), pixel + 2 * width);
+                rows.finish::<4, 3, 2>(row::<I>(sums, NV, 2), pixel + 2 * width);
             }
             if left > 3 {
-                rows.finish::<4, 3, 2>(row::<I, NV>(sums, 3), pixel + 3 * width);
+                rows.finish::<4, 3, 2>(row::<I>(sums, NV, 3), pixel + 3 * width);
+            }
+        }
+    }
+}
+
+/// For epilogues that are not finished four vectors at a time, vector by vector. Such layers are few and small; beside
+/// [`Back`], whose rows are written out, this code would be repeated in each of them.
+struct OneByOne<'a, 'l, I: Isa> {
+    isa: I,
+    body: &'l Body,
+    tiling: Tiling,
+    tiles: Range<usize>,
+    /// As in [`Back`].
+    sums: &'l [i32],
+    channels: (usize, usize),
+    vectors: usize,
+    live: &'l mut Live<'a, I>,
+}
+
+impl<I: Isa> Kernel for OneByOne<'_, '_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, body, tiling, tiles, sums, channels, vectors, live } = self;
+        let step = vectors * I::LANES;
+        for (tile, sums) in tiles.zip(sums.chunks_exact(OUT * IN * step)) {
+            let (y, x) = tiling.place(tile);
+            for i in 0..OUT.min(tiling.rows.1 - y) {
+                let row = row::<I>(sums, vectors, i);
+                for (n, channel) in (channels.0..channels.1).step_by(I::LANES).enumerate() {
+                    let outputs = back(isa, load::<I>(isa, &row[n * I::LANES..], step));
+                    let bias = isa.load_i32(&body.bias[channel..]);
+                    let acc = match i {
+                        0 => exact::<I, 6, 5, 4>(isa, outputs, bias),
+                        1 => exact::<I, 5, 4, 3>(isa, outputs, bias),
+                        _ => exact::<I, 4, 3, 2>(isa, outputs, bias),
+                    };
+                    let mut sums = [0; OUT * MAX_LANES];
+                    for (sums, acc) in sums.chunks_exact_mut(I::LANES).zip(acc) {
+                        isa.store_i32(acc, sums);
+                    }
+                    let lanes = I::LANES.min(channels.1 - channel);
+                    let (sums, step, pixel) = (&sums[..], I::LANES, (y + i) * tiling.width + x);
+                    let column = Column { sums, step, pixel, count: OUT, channel, lanes };
+                    live.column(isa, &body.scale(isa, channel), column);
+                }
             }
         }
     }
@@ -90,8 +140,8 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
 
 /// Row `i` of a tile.
 #[inline(always)]
-fn row<I: Isa, const NV: usize>(sums: &[i32], i: usize) -> &[i32] {
-    let row = IN * NV * I::LANES;
+fn row<I: Isa>(sums: &[i32], vectors: usize, i: usize) -> &[i32] {
+    let row = IN * vectors * I::LANES;
     &sums[i * row..][..row]
 }
 
@@ -100,9 +150,8 @@ struct Rows<'a, 'l, I: Isa, const NV: usize> {
     isa: I,
     bias: [I::I; NV],
     scale: [Scale<I>; NV],
-    /// First output channel, and the one behind the last.
-    channels: (usize, usize),
-    in_quads: bool,
+    /// First output channel.
+    channel: usize,
     live: &'l mut Live<'a, I>,
 }
 
@@ -111,7 +160,7 @@ impl<I: Isa, const NV: usize> Rows<'_, '_, I, NV> {
     /// shifted by `A`, `B`, `C` and `C` bits.
     #[inline(always)]
     fn finish<const A: u32, const B: u32, const C: u32>(&mut self, sums: &[i32], pixel: usize) {
-        let (isa, channel) = (self.isa, self.channels.0);
+        let (isa, channel) = (self.isa, self.channel);
         // No closures: compilers leave them as functions, and what is in registers is lost around a call.
         let a = self.sums::<A, B, C>(sums, 0);
         let b = if NV > 1 { self.sums::<A, B, C>(sums, 1 % NV) } else { a };
@@ -120,10 +169,6 @@ impl<I: Isa, const NV: usize> Rows<'_, '_, I, NV> {
         } else {
             (a, b)
         };
-        if !self.in_quads {
-            self.one_by_one([a, b, c, d], pixel);
-            return;
-        }
         let a = values(isa, &self.scale[0], a);
         let b = if NV > 1 { values(isa, &self.scale[1 % NV], b) } else { a };
         let mut pixels = Pixels::<I, OUT>::new(isa, self.live, pixel, channel, NV * I::LANES);
@@ -153,27 +198,11 @@ impl<I: Isa, const NV: usize> Rows<'_, '_, I, NV> {
         n: usize,
     ) -> [I::I; OUT] {
         let isa = self.isa;
-        exact::<I, A, B, C>(isa, back(isa, load::<I, NV>(isa, sums, n)), self.bias[n])
-    }
-
-    /// For epilogues that are not finished four vectors at a time.
-    #[inline(always)]
-    fn one_by_one(&mut self, acc: [[I::I; OUT]; 4], pixel: usize) {
-        let (isa, channels) = (self.isa, self.channels);
-        for (n, acc) in acc.into_iter().enumerate().take(NV) {
-            let channel = channels.0 + n * I::LANES;
-            if channel >= channels.1 {
-                break;
-            }
-            let mut sums = [0; OUT * MAX_LANES];
-            for (sums, acc) in sums.chunks_exact_mut(I::LANES).zip(acc) {
-                isa.store_i32(acc, sums);
-            }
-            let lanes = I::LANES.min(channels.1 - channel);
-            let (sums, step) = (&sums[..], I::LANES);
-            let column = Column { sums, step, pixel, count: OUT, channel, lanes };
-            self.live.column(isa, &self.scale[n], column);
-        }
+        exact::<I, A, B, C>(
+            isa,
+            back(isa, load::<I>(isa, &sums[n * I::LANES..], NV * I::LANES)),
+            self.bias[n],
+        )
     }
 }
 
@@ -188,17 +217,16 @@ fn values<I: Isa>(isa: I, scale: &Scale<I>, acc: [I::I; OUT]) -> [I::F; OUT] {
     ]
 }
 
-/// Six sums of vector `n` of channels.
+/// Six sums of a vector of channels, `step` values apart.
 #[inline(always)]
-fn load<I: Isa, const NV: usize>(isa: I, sums: &[i32], n: usize) -> [I::I; IN] {
-    let (step, first) = (NV * I::LANES, &sums[n * I::LANES..]);
+fn load<I: Isa>(isa: I, sums: &[i32], step: usize) -> [I::I; IN] {
     [
-        isa.load_i32(first),
-        isa.load_i32(&first[step..]),
-        isa.load_i32(&first[2 * step..]),
-        isa.load_i32(&first[3 * step..]),
-        isa.load_i32(&first[4 * step..]),
-        isa.load_i32(&first[5 * step..]),
+        isa.load_i32(sums),
+        isa.load_i32(&sums[step..]),
+        isa.load_i32(&sums[2 * step..]),
+        isa.load_i32(&sums[3 * step..]),
+        isa.load_i32(&sums[4 * step..]),
+        isa.load_i32(&sums[5 * step..]),
     ]
 }
 
