@@ -14,6 +14,10 @@ use super::patches::Patches;
 /// Sweeps over single weights.
 const SWEEPS: usize = 3;
 
+/// Rows that are rounded together: each row of the covariance and of its factor is fetched once for all of them. Alone,
+/// every row fetches both matrices whole, up to 21 MB.
+const TOGETHER: usize = 8;
+
 /// Rows up to this length try several scales.
 const SEARCHED: usize = 640;
 /// Scales tried, relative to the given one, best first.
@@ -36,21 +40,29 @@ pub fn round(weights: &[f32], scales: &mut [f32], least: &[f32], patches: &Patch
         let factor = cholesky(&permuted);
         let first = block.group * rows;
         let of_group = &mut quantized[first * columns..(first + rows) * columns];
-        let of_rows = of_group.par_chunks_mut(columns).zip(&mut scales[first..first + rows]);
-        of_rows.enumerate().for_each(|(row, (out, scale))| {
-            let row = first + row;
-            let at = row * columns + block.start;
-            let w: Vec<f64> = order.iter().map(|&c| f64::from(weights[at + c])).collect();
-            let rounded = |factor_of_scale: &f32| {
-                let scale = (*scale * factor_of_scale).max(least[row]);
-                let (q, cost) = round_row(&w, f64::from(scale), &permuted, &factor);
-                (q, cost, scale)
-            };
-            let best = tried.iter().map(rounded).min_by(|a, b| a.1.total_cmp(&b.1));
-            let Some((q, _, best)) = best else { return };
-            *scale = best;
-            for (&c, q) in order.iter().zip(q) {
-                out[block.start + c] = q as i8;
+        let of_rows = of_group
+            .par_chunks_mut(TOGETHER * columns)
+            .zip(scales[first..first + rows].par_chunks_mut(TOGETHER));
+        of_rows.enumerate().for_each(|(part, (out, scales))| {
+            let first = first + part * TOGETHER;
+            let values: Vec<Vec<f64>> = (first..first + scales.len())
+                .map(|row| row * columns + block.start)
+                .map(|at| order.iter().map(|&c| f64::from(weights[at + c])).collect())
+                .collect();
+            let mut attempts = Vec::with_capacity(scales.len() * tried.len());
+            for (i, (w, &scale)) in values.iter().zip(scales.iter()).enumerate() {
+                let scales = tried.iter().map(|factor| (scale * factor).max(least[first + i]));
+                attempts.extend(scales.map(|scale| Attempt::new(w, scale)));
+            }
+            round_together(&mut attempts, &permuted, &factor);
+            let results = attempts.chunks(tried.len()).zip(out.chunks_mut(columns)).zip(scales);
+            for ((attempts, out), scale) in results {
+                let best = attempts.iter().min_by(|a, b| a.cost.total_cmp(&b.cost));
+                let Some(best) = best else { continue };
+                *scale = best.scale;
+                for (&c, &q) in order.iter().zip(&best.q) {
+                    out[block.start + c] = q as i8;
+                }
             }
         });
     }
@@ -63,12 +75,7 @@ fn cholesky(c: &Array2<f64>) -> Array2<f64> {
     let mut lower = Array2::<f64>::zeros((n, n));
     for i in 0..n {
         for j in 0..=i {
-            let dot = {
-                let (a, b) = (lower.row(i), lower.row(j));
-                let (a, b) = (a.to_slice().unwrap_or(&[]), b.to_slice().unwrap_or(&[]));
-                dot(&a[..j], &b[..j])
-            };
-            let rest = c[[i, j]] - dot;
+            let rest = c[[i, j]] - dot(&row(&lower, i)[..j], &row(&lower, j)[..j]);
             lower[[i, j]] = if i == j { rest.max(1e-30).sqrt() } else { rest / lower[[j, j]] };
         }
     }
@@ -89,63 +96,128 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// The rounded weights of one row, and what they cost.
-fn round_row(
-    w: &[f64],
-    scale: f64,
-    covariance: &Array2<f64>,
-    factor: &Array2<f64>,
-) -> (Vec<f64>, f64) {
-    let n = w.len();
-    let nearest = |x: f64| (x / scale).round_ties_even().clamp(-127.0, 127.0);
-    let mut q = vec![0.0; n];
-    let mut error = vec![0.0; n];
-    for j in (0..n).rev() {
-        let row = factor.row(j);
-        let row = row.to_slice().unwrap_or(&[]);
-        let behind = dot(&row[j + 1..], &error[j + 1..]) / row[j];
-        q[j] = nearest(w[j] + behind);
-        error[j] = w[j] - scale * q[j];
-    }
-    // What nearest-value rounding leaves may be better still where the factor is badly conditioned or values clip.
-    let plain: Vec<f64> = w.iter().map(|&x| nearest(x)).collect();
-    let plain_error: Vec<f64> = w.iter().zip(&plain).map(|(x, q)| x - scale * q).collect();
-    let mut gradient = times(covariance, &error);
-    let plain_gradient = times(covariance, &plain_error);
-    if dot(&plain_gradient, &plain_error) < dot(&gradient, &error) {
-        (q, error, gradient) = (plain, plain_error, plain_gradient);
-    }
-    for _ in 0..SWEEPS {
-        let mut changed = false;
-        for j in 0..n {
-            // The value that is best with all others as they are.
-            let best = nearest(w[j] + (gradient[j] / covariance[[j, j]] - error[j]));
-            if best != q[j] {
-                let step = scale * (q[j] - best);
-                q[j] = best;
-                error[j] += step;
-                for (g, c) in gradient.iter_mut().zip(covariance.row(j)) {
-                    *g += step * c;
-                }
-                changed = true;
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
-    let cost = dot(&gradient, &error);
-    (q, cost)
+/// A row of weights, rounded with one scale.
+struct Attempt<'w> {
+    w: &'w [f64],
+    scale: f32,
+    q: Vec<f64>,
+    /// `w - scale * q`
+    error: Vec<f64>,
+    /// The covariance times the error.
+    gradient: Vec<f64>,
+    /// Whether the last sweep changed a value.
+    changed: bool,
+    /// `error C error^T`
+    cost: f64,
 }
 
-fn times(matrix: &Array2<f64>, v: &[f64]) -> Vec<f64> {
-    matrix.rows().into_iter().map(|r| dot(r.to_slice().unwrap_or(&[]), v)).collect()
+impl<'w> Attempt<'w> {
+    fn new(w: &'w [f64], scale: f32) -> Self {
+        let none = || vec![0.0; w.len()];
+        let (q, error, gradient) = (none(), none(), none());
+        Self { w, scale, q, error, gradient, changed: true, cost: 0.0 }
+    }
+
+    fn nearest(&self, x: f64) -> f64 {
+        (x / f64::from(self.scale)).round_ties_even().clamp(-127.0, 127.0)
+    }
+
+    /// Every weight by itself.
+    fn plain(w: &'w [f64], scale: f32) -> Self {
+        let mut plain = Self::new(w, scale);
+        for (j, &w) in w.iter().enumerate() {
+            plain.set(j, plain.nearest(w));
+        }
+        plain
+    }
+
+    fn set(&mut self, j: usize, q: f64) {
+        self.q[j] = q;
+        self.error[j] = self.w[j] - f64::from(self.scale) * q;
+    }
+}
+
+/// Rounds the weights of some rows, and finds what that costs.
+fn round_together(attempts: &mut [Attempt<'_>], covariance: &Array2<f64>, factor: &Array2<f64>) {
+    let n = covariance.nrows();
+    for j in (0..n).rev() {
+        let row = row(factor, j);
+        for a in &mut *attempts {
+            let behind = dot(&row[j + 1..], &a.error[j + 1..]) / row[j];
+            a.set(j, a.nearest(a.w[j] + behind));
+        }
+    }
+    // What nearest-value rounding leaves may be better still where the factor is badly conditioned or values clip.
+    let mut plain: Vec<_> = attempts.iter().map(|a| Attempt::plain(a.w, a.scale)).collect();
+    for j in 0..n {
+        let row = row(covariance, j);
+        for a in attempts.iter_mut().chain(&mut plain) {
+            a.gradient[j] = dot(row, &a.error);
+        }
+    }
+    for (a, plain) in attempts.iter_mut().zip(plain) {
+        if dot(&plain.gradient, &plain.error) < dot(&a.gradient, &a.error) {
+            *a = plain;
+        }
+    }
+    for _ in 0..SWEEPS {
+        let mut changing: Vec<_> = attempts.iter_mut().filter(|a| a.changed).collect();
+        changing.iter_mut().for_each(|a| a.changed = false);
+        for j in 0..n {
+            let row = row(covariance, j);
+            for a in &mut changing {
+                // The value that is best with all others as they are.
+                let best = a.nearest(a.w[j] + (a.gradient[j] / row[j] - a.error[j]));
+                if best != a.q[j] {
+                    let step = f64::from(a.scale) * (a.q[j] - best);
+                    a.q[j] = best;
+                    a.error[j] += step;
+                    for (g, c) in a.gradient.iter_mut().zip(row) {
+                        *g += step * c;
+                    }
+                    a.changed = true;
+                }
+            }
+        }
+    }
+    for a in attempts {
+        a.cost = dot(&a.gradient, &a.error);
+    }
+}
+
+/// A row of a matrix in standard layout.
+fn row(matrix: &Array2<f64>, i: usize) -> &[f64] {
+    matrix.row(i).to_slice().unwrap_or(&[])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use ndarray::array;
+
+    /// Rounds a row to tenths.
+    fn round_row(w: &[f64], covariance: &Array2<f64>) -> (Vec<f64>, f64) {
+        let mut attempts = [Attempt::new(w, 0.1)];
+        round_together(&mut attempts, covariance, &cholesky(covariance));
+        let [attempt] = attempts;
+        (attempt.q, attempt.cost)
+    }
+
+    #[test]
+    fn rows_are_rounded_together_as_alone() {
+        let n = 19;
+        let c = Array2::from_shape_fn((n, n), |(i, j)| {
+            (if i == j { 1.5 } else { 0.0 }) + ((i * j) as f64).cos() * 0.02 + 0.5
+        });
+        let c = (&c + &c.t()) / 2.0;
+        let rows: Vec<Vec<f64>> =
+            (0..5).map(|r| (0..n).map(|i| ((r * n + i) as f64).sin() * 3.0).collect()).collect();
+        let mut together: Vec<_> = rows.iter().map(|w| Attempt::new(w, 0.1)).collect();
+        round_together(&mut together, &c, &cholesky(&c));
+        for (w, a) in rows.iter().zip(&together) {
+            assert_eq!((a.q.clone(), a.cost), round_row(w, &c));
+        }
+    }
 
     #[test]
     fn the_factor_gives_the_matrix_back() {
@@ -161,7 +233,7 @@ mod tests {
         let n = 16;
         let c = Array2::from_shape_fn((n, n), |(i, j)| if i == j { 1.01 } else { 1.0 });
         let w: Vec<f64> = (0..n).map(|i| 0.3 + 0.017 * (i % 3) as f64).collect();
-        let (q, cost) = round_row(&w, 0.1, &c, &cholesky(&c));
+        let (q, cost) = round_row(&w, &c);
         let error: f64 = w.iter().zip(&q).map(|(w, q)| w - 0.1 * q).sum();
         let plain: f64 = w.iter().map(|w| w - 0.1 * (w / 0.1).round()).sum();
         assert!(error.abs() <= 0.051 && plain.abs() > 0.2, "{error} {plain}");
@@ -171,9 +243,6 @@ mod tests {
     #[test]
     fn independent_inputs_round_to_nearest() {
         let c = Array2::from_shape_fn((4, 4), |(i, j)| if i == j { 1.0 + i as f64 } else { 0.0 });
-        assert_eq!(
-            round_row(&[0.26, -0.31, 20.0, 0.04], 0.1, &c, &cholesky(&c)).0,
-            [3.0, -3.0, 127.0, 0.0]
-        );
+        assert_eq!(round_row(&[0.26, -0.31, 20.0, 0.04], &c).0, [3.0, -3.0, 127.0, 0.0]);
     }
 }
