@@ -23,7 +23,7 @@ pub(super) fn back<I: Isa>(isa: I, m: [I::I; IN]) -> [I::I; OUT] {
 }
 
 /// Makes accumulators of the sums of some tiles for `vectors` vectors of channels and passes them to the epilogue.
-#[expect(clippy::too_manoutputsarguments)]
+#[expect(clippy::too_many_arguments)]
 #[inline(always)]
 pub(super) fn finish<I: Isa>(
     isa: I,
