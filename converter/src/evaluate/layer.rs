@@ -7,7 +7,7 @@ use super::total::{Sums, sqnr_db};
 pub enum LayerSums {
     /// The tensor stands for the value.
     Plain(Sums),
-    /// It does so up to a factor per channel.
+    /// It does so up to a factor and an offset per channel.
     Balanced(Vec<Products>),
 }
 
@@ -15,6 +15,8 @@ pub enum LayerSums {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Products {
     count: f64,
+    /// Of the values themselves: float, int8.
+    sums: [f64; 2],
     float: f64,
     int8: f64,
     mixed: f64,
@@ -40,6 +42,8 @@ impl LayerSums {
                     for (&f, &q) in f.iter().zip(q) {
                         let (f, q) = (f64::from(f), f64::from(q));
                         products.count += 1.0;
+                        products.sums[0] += f;
+                        products.sums[1] += q;
                         products.float += f * f;
                         products.int8 += q * q;
                         products.mixed += f * q;
@@ -56,6 +60,8 @@ impl LayerSums {
             (Self::Balanced(sums), Self::Balanced(other)) => {
                 for (sum, other) in sums.iter_mut().zip(other) {
                     sum.count += other.count;
+                    sum.sums[0] += other.sums[0];
+                    sum.sums[1] += other.sums[1];
                     sum.float += other.float;
                     sum.int8 += other.int8;
                     sum.mixed += other.mixed;
@@ -67,7 +73,7 @@ impl LayerSums {
 
     /// Signal to noise, `None` when nothing was seen.
     ///
-    /// The factors of a balanced tensor are those that fit best; what each takes from the noise is given back.
+    /// Factors and offsets of a balanced tensor are those that fit best; what each takes from the noise is given back.
     pub fn sqnr_db(&self) -> Option<f64> {
         match self {
             Self::Plain(sums) => (sums.count > 0.0).then(|| sqnr_db(sums.signal, sums.noise)),
@@ -82,8 +88,13 @@ impl LayerSums {
 
 impl Products {
     fn noise(&self) -> f64 {
-        let explained = if self.int8 > 0.0 { self.mixed * self.mixed / self.int8 } else { 0.0 };
-        (self.float - explained).max(0.0) * self.count / (self.count - 1.0).max(1.0)
+        let [float, int8] = self.sums;
+        let centred = |product: f64, a: f64, b: f64| product - a * b / self.count.max(1.0);
+        let mixed = centred(self.mixed, float, int8);
+        let varied = centred(self.int8, int8, int8);
+        let explained = if varied > 0.0 { mixed * mixed / varied } else { 0.0 };
+        let left = (centred(self.float, float, float) - explained).max(0.0);
+        left * self.count / (self.count - 2.0).max(1.0)
     }
 }
 
@@ -92,14 +103,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn factors_per_channel_are_no_noise() {
+    fn factors_and_offsets_of_channels_are_no_noise() {
         let float: Vec<f32> = (0..200).map(|i| (i * 37 % 101) as f32 / 100.0).collect();
         let error = |i: usize| if i.is_multiple_of(2) { 0.01 } else { -0.01 };
         let noisy: Vec<f32> = float.iter().enumerate().map(|(i, x)| x + error(i)).collect();
         let mut plain = LayerSums::new(false, 2);
         plain.add(&float, &noisy);
-        let factors: Vec<f32> =
-            noisy.iter().enumerate().map(|(i, x)| x * if i < 100 { 3.0 } else { 0.25 }).collect();
+        let factors =
+            noisy.iter().enumerate().map(|(i, x)| if i < 100 { x * 3.0 } else { x * 0.25 + 7.0 });
+        let factors: Vec<f32> = factors.collect();
         let mut balanced = LayerSums::new(true, 2);
         balanced.add(&float[..], &factors);
         let (a, b) = (plain.sqnr_db().unwrap(), balanced.sqnr_db().unwrap());

@@ -77,7 +77,7 @@ fn candidate(step: &Step) -> Option<&Target> {
 }
 
 /// Values whose i8 rendition is the input of convolutions and nothing else.
-fn read_by_convolutions(network: &Network<'_>, steps: &[Step]) -> Vec<bool> {
+pub(super) fn read_by_convolutions(network: &Network<'_>, steps: &[Step]) -> Vec<bool> {
     let mut read = vec![false; network.graph.values().len()];
     let is_input = |step: &Step| matches!(step.work, Work::Conv(_));
     for step in steps.iter().filter(|s| is_input(s)) {

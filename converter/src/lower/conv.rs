@@ -78,15 +78,27 @@ pub(crate) fn quantize(
     Constants { weights: channels_last(&q.values, conv.shape), bias, multiplier, guards }
 }
 
+/// The convolution for an input to whose channels `offsets` were added.
+pub(crate) fn without(conv: &Conv, offsets: &[f32]) -> Conv {
+    let taps = conv.weight.len() / conv.shape[0];
+    let mut bias: Vec<f64> = conv.bias.iter().map(|&b| f64::from(b)).collect();
+    for (i, &w) in conv.weight.iter().enumerate() {
+        bias[i / taps] -= f64::from(w) * f64::from(offsets[channel(conv, i)]);
+    }
+    Conv { bias: bias.into_iter().map(|b| b as f32).collect(), ..conv.clone() }
+}
+
 /// Weights for an input whose channels are divided by `factors`.
 fn balance_weights(conv: &Conv, factors: &[f32]) -> Vec<f32> {
+    conv.weight.iter().enumerate().map(|(i, x)| x * factors[channel(conv, i)]).collect()
+}
+
+/// The input channel that a weight is for.
+fn channel(conv: &Conv, i: usize) -> usize {
     let [o, per_group, h, w] = conv.shape;
     let taps = per_group * h * w;
-    let channel = |i: usize| {
-        let group = i / taps * conv.groups / o;
-        group * per_group + i % taps / (h * w)
-    };
-    conv.weight.iter().enumerate().map(|(i, x)| x * factors[channel(i)]).collect()
+    let group = i / taps * conv.groups / o;
+    group * per_group + i % taps / (h * w)
 }
 
 /// `[O, I, H, W]` to `[O, H, W, I]`.
@@ -125,6 +137,15 @@ mod tests {
             channels_last(&[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 2, 2]),
             [0, 4, 1, 5, 2, 6, 3, 7]
         );
+    }
+
+    #[test]
+    fn offsets_of_the_input_leave_the_bias() {
+        // Two groups: each row reads two channels of its own.
+        let mut c = conv(vec![0.5, -2.0, 1.0, 4.0], [2, 2, 1, 1], vec![0.25, -1.0]);
+        c.groups = 2;
+        let bias = without(&c, &[1.0, 0.125, -0.5, 2.0]).bias;
+        assert_eq!(bias, [0.25 - (0.5 - 0.25), -1.0 - (-0.5 + 8.0)]);
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl<'a> Emitter<'a> {
                             _ => None,
                         };
                         let patches = of_pixels.as_ref().or(patches);
+                        let offsets = ranges.offsets(step.input, step.input_dtype);
+                        let shifted = offsets.map(|o| conv::without(c, o));
+                        let moved = patches.zip(offsets).map(|(p, o)| p.shifted(o));
+                        let (c, patches) =
+                            (shifted.as_ref().unwrap_or(c), moved.as_ref().or(patches));
                         // SiLU takes real values; what follows it counts in units again.
                         let (sum, written) = if step.silu { (1.0, None) } else { (unit, counted) };
                         let how = self.how;

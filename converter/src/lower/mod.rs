@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! graph -> prepare (constants inside, reshapes as aliases) -> pattern (fusion: steps) -> residual (i8 or i16)
-//!       -> balance, shared (factors per channel) -> pixels (normalisation into the first convolution)
+//!       -> balance, shared (factors per channel) -> offset (fractions of a step) -> pixels (normalisation into the first convolution)
 //!       -> ranges (scale and zero point of every tensor) -> twin (second stores for concatenations) -> emit (constants, operators) -> memory plan -> bytes
 //! ```
 //!
@@ -13,6 +13,7 @@ mod balance;
 mod contract;
 mod conv;
 mod emit;
+mod offset;
 mod pattern;
 mod pixels;
 mod pools;
@@ -126,9 +127,11 @@ pub fn lower_sizes(
         .collect::<Result<Vec<_>>>()?;
     let mut steps = residual::assign(&network, &further, steps, options.stream);
     let balanced = balance::assign(&network, &mut steps, calibration);
+    let offsets = offset::assign(&network, &mut steps, calibration, &balanced);
     let spec = input_spec(graph, preprocess)?;
     let pixels = pixels::keep(&network, &mut steps, calibration, &spec);
-    let ranges = ranges::assign(&network, &steps, calibration, balanced, pixels.as_ref());
+    let ranges =
+        ranges::assign(&network, &steps, calibration, (balanced, offsets), pixels.as_ref());
     let twins = twin::assign(&network, &mut steps, &ranges);
     let how = conv::How {
         weights: options.weights,

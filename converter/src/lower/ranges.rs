@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use kenar::desc::DType;
 
 use super::balance::Balanced;
+use super::offset::Offsets;
 use super::pixels::Pixels;
 use super::prepare::Network;
 use super::step::{Step, Work};
@@ -23,6 +24,7 @@ pub(crate) struct Ranges {
     groups: Groups,
     params: HashMap<(ValueId, DType), QParams>,
     balanced: Balanced,
+    offsets: Offsets,
 }
 
 impl Ranges {
@@ -41,6 +43,11 @@ impl Ranges {
             DType::I16 => None,
         }
     }
+
+    /// What is added to the channels of one rendition of a value before rounding, where there is something.
+    pub fn offsets(&self, value: ValueId, dtype: DType) -> Option<&[f32]> {
+        self.offsets.get(&value).filter(|_| dtype == DType::I8).map(Vec::as_slice)
+    }
 }
 
 /// Chooses the quantisation of everything that the steps read and write.
@@ -48,7 +55,7 @@ pub(crate) fn assign(
     network: &Network<'_>,
     steps: &[Step],
     calibration: &Calibration,
-    balanced: Balanced,
+    (balanced, offsets): (Balanced, Offsets),
     pixels: Option<&Pixels>,
 ) -> Ranges {
     let mut groups = Groups::new(network.graph.values().len());
@@ -80,7 +87,7 @@ pub(crate) fn assign(
             DType::I16 => QParams::i16(histogram.max().max(-histogram.min())),
         });
     }
-    Ranges { groups, params, balanced }
+    Ranges { groups, params, balanced, offsets }
 }
 
 /// Joins the operands whose values use enough of the common range.

@@ -20,6 +20,13 @@ const TRIED_PER_OCTAVE: i32 = 16;
 /// Octaves below the scale that clips nothing.
 const TRIED_OCTAVES: i32 = 5;
 
+/// Offsets that are tried, of a step.
+const OFFSETS: [f64; 7] = [0.125, -0.125, 0.25, -0.25, 0.375, -0.375, 0.5];
+/// An offset has to leave less than this of the error: the value that repeats is to be a property of the channel.
+const WORTH: f64 = 0.7;
+/// Points that stand for the values of a bin.
+const POINTS: i32 = 8;
+
 /// Counts for every channel of a value.
 #[derive(Debug)]
 pub struct Channels {
@@ -40,10 +47,17 @@ fn bin(x: f32) -> usize {
     quarter.clamp(0, BINS as i32 - 1) as usize
 }
 
+/// The smallest magnitude of a bin, and its width.
+fn bounds(bin: usize) -> (f64, f64) {
+    let (octave, quarter) = (bin as i32 / PER_OCTAVE + LOWEST, bin as i32 % PER_OCTAVE);
+    let width = f64::powi(2.0, octave) / f64::from(PER_OCTAVE);
+    (f64::from(PER_OCTAVE + quarter) * width, width)
+}
+
 /// The middle of a bin.
 fn centre(bin: usize) -> f64 {
-    let (octave, quarter) = (bin as i32 / PER_OCTAVE + LOWEST, bin as i32 % PER_OCTAVE);
-    f64::powi(2.0, octave) * (1.0 + (f64::from(quarter) + 0.5) / f64::from(PER_OCTAVE))
+    let (low, width) = bounds(bin);
+    low + 0.5 * width
 }
 
 impl Channels {
@@ -83,6 +97,46 @@ impl Channels {
     pub fn fits(&self, zero_point: i32) -> Vec<Option<Fit>> {
         self.counts.par_chunks_exact(2 * BINS).map(|counts| fit(counts, zero_point)).collect()
     }
+
+    /// For every channel what to add to its values before they are rounded to `steps`, half a step at most: where one
+    /// value repeats, rounding is to meet it.
+    #[must_use]
+    pub fn offsets(&self, zero_point: i32, steps: &[f64]) -> Vec<f64> {
+        let channels = self.counts.par_chunks_exact(2 * BINS).zip(steps);
+        channels.map(|(counts, &step)| offset(counts, step, zero_point)).collect()
+    }
+}
+
+/// The offset that brings the most frequent values next to whole steps; 0 where none is worth it.
+fn offset(counts: &[AtomicU32], step: f64, zero_point: i32) -> f64 {
+    let (lowest, highest) = (f64::from(-128 - zero_point), f64::from(127 - zero_point));
+    let bins: Vec<(usize, f64)> = counts
+        .iter()
+        .enumerate()
+        .map(|(i, n)| (i, f64::from(n.load(Ordering::Relaxed))))
+        .filter(|(_, n)| *n > 0.0)
+        .collect();
+    let cost = |offset: f64| -> f64 {
+        let error = |x: f64| {
+            let steps = (x + offset) / step;
+            let d = (steps - steps.round_ties_even().clamp(lowest, highest)) * step;
+            d * d / f64::from(POINTS)
+        };
+        let of_bin = |i: usize| -> f64 {
+            let (low, width) = bounds(i % BINS);
+            // Values that are spread over whole steps are the same to every offset.
+            if width > step {
+                return step * step / 12.0;
+            }
+            let sign = if i < BINS { -1.0 } else { 1.0 };
+            let point = |k: i32| sign * (low + width * (f64::from(k) + 0.5) / f64::from(POINTS));
+            (0..POINTS).map(|k| error(point(k))).sum()
+        };
+        bins.iter().map(|&(i, n)| n * of_bin(i)).sum()
+    };
+    let tried = OFFSETS.map(|share| (cost(share * step), share * step));
+    let best = tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(least, _)| *least < WORTH * cost(0.0)).map_or(0.0, |(_, offset)| offset)
 }
 
 /// The best step of a channel.
@@ -155,6 +209,22 @@ mod tests {
         assert!((a / b - 8.0).abs() < 1e-9, "{a} {b}");
         assert!((a * 255.0 / 3.0 - 1.0).abs() < 0.15, "{a}");
         assert_eq!(steps[2], None);
+    }
+
+    #[test]
+    fn values_that_repeat_are_met() {
+        // One channel rests at -0.2 and is active in a tenth of its pixels, one is active everywhere.
+        let wave = |i: usize| (i * 37 % 1000) as f32 * 0.06;
+        let mut values: Vec<f32> =
+            (0..4000).map(|i| if i % 10 == 0 { wave(i) } else { -0.2 }).collect();
+        values.extend((0..4000).map(wave));
+        let c = Channels::new(2);
+        c.add(&values);
+        let step = 0.6;
+        let offsets = c.offsets(-100, &[step; 2]);
+        let rest = (-0.2 + offsets[0]) / step;
+        assert!((rest - rest.round()).abs() < 0.1, "{offsets:?}");
+        assert_eq!(offsets[1], 0.0);
     }
 
     #[test]

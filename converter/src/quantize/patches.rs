@@ -176,6 +176,27 @@ impl Patches {
         patches
     }
 
+    /// The same patches with an offset added to each channel.
+    ///
+    /// What lies outside the map counts as inside.
+    #[must_use]
+    pub fn shifted(&self, offsets: &[f32]) -> Self {
+        let mut patches = self.clone();
+        let n = self.count as f32;
+        let taps = self.columns * self.groups() / offsets.len().max(1);
+        for block in &mut patches.blocks {
+            let first = block.group * self.columns + block.start;
+            let by: Array1<f32> = (0..block.len()).map(|i| offsets[(first + i) / taps]).collect();
+            for (i, mut row) in block.square.outer_iter_mut().enumerate() {
+                for (j, x) in row.iter_mut().enumerate() {
+                    *x += by[i] * block.sum[j] + by[j] * block.sum[i] + n * by[i] * by[j];
+                }
+            }
+            block.sum.scaled_add(n, &by);
+        }
+        patches
+    }
+
     /// Patches of normalised pixels, three channels, as patches of pixels and their mask, which is 1.
     ///
     /// What lies outside the image counts as inside; the few patches there change little.
@@ -353,6 +374,20 @@ mod tests {
         assert!((variance[0] - 8.0 / 3.0).abs() < 1e-6 && (variance[1] - 8.0 / 3.0).abs() < 1e-6);
         let c = p.blocks()[0].covariance(p.count());
         assert!((c[[0, 1]] - (-4.0 / 3.0) * 0.6).abs() < 1e-6, "{c}");
+    }
+
+    #[test]
+    fn shifted_moments_are_those_of_shifted_samples() {
+        let samples = array![[1.0f32, 2.0, 0.5, 4.0], [3.0, -2.0, 1.5, 0.0]];
+        let offsets = array![0.25f32, 0.25, -1.0, -1.0];
+        let geometry = Geometry { channels: 2, window: [1, 2], ..Geometry::linear(2) };
+        let mut p = Patches::new(&geometry);
+        p.add(&samples.view());
+        let mut expected = Patches::new(&geometry);
+        expected.add(&(&samples + &offsets).view());
+        let shifted = p.shifted(&[0.25, -1.0]);
+        let (a, b) = (&shifted.blocks()[0], &expected.blocks()[0]);
+        assert_eq!((&a.sum, &a.square), (&b.sum, &b.square));
     }
 
     #[test]

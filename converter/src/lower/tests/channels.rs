@@ -94,3 +94,56 @@ fn small_channels_behind_silu_are_not_lost() {
         }
     }
 }
+
+/// A convolution whose channels rest below zero behind SiLU, and rise far above it in few places.
+fn resting() -> Graph {
+    let mut b = Builder::new([3, 16, 16]);
+    let mut v = Values::new(5);
+    let op = Op::Conv2d(Conv2d {
+        weight: weights(v.array(&[8, 3, 1, 1], 0.05)),
+        bias: Some(weights(ArrayD::from_elem(IxDyn(&[8]), -2.5))),
+        stride: [1; 2],
+        padding: [0; 4],
+        dilation: [1; 2],
+        groups: 1,
+    });
+    let x = b.push("conv", op, &[b.g.input]);
+    let x = b.act("rest", x, Activation::Silu);
+    let x = b.conv("out", x, 4, 1, 1, 1);
+    b.done(&[("output", x)])
+}
+
+#[test]
+fn what_rests_behind_silu_is_a_value_of_the_grid() {
+    let g = resting();
+    // Mostly quiet images with a bright corner.
+    let image = |i: usize| {
+        Array::from_shape_fn(IxDyn(&[1, 3, 16, 16]), |at| {
+            let lively = at[2] + at[3] < 3;
+            if lively {
+                300.0 + 40.0 * ((at[1] * 7 + at[2] * 3 + at[3] + i) % 9) as f32
+            } else {
+                0.0
+            }
+        })
+    };
+    let images = (0..16).map(|i| Ok(image(i)));
+    let calibration = calibrate(&g, images, &Options::default(), |_| {}).unwrap();
+    let (file, report) = lower(&g, &calibration, None, &LowerOptions::default()).unwrap();
+    assert_eq!(report.ops[0].kind, "Conv2d, SiLU (not stored); affine");
+    let model = Model::parse(&file).unwrap();
+    let mut arena = vec![0; model.arena_bytes()];
+    let mut session = kenar::Session::new(&model, &mut arena).unwrap();
+    let image = image(3);
+    session.input().set_f32_nchw(image.as_slice().unwrap()).unwrap();
+    session.run().unwrap();
+    let mut int8 = vec![0.0; 4 * 256];
+    session.output_at(0).unwrap().copy_f32_nchw(&mut int8).unwrap();
+    let float = crate::exec::run(&g, &image).unwrap();
+    // The background of each channel, far away from what is lively.
+    let largest = float[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    for (c, map) in float[0].as_slice().unwrap().chunks(256).enumerate() {
+        let error = (map[255] - int8[c * 256 + 255]).abs();
+        assert!(error < 0.003 * largest, "channel {c}: {error} of {largest}");
+    }
+}
