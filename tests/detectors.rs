@@ -205,6 +205,7 @@ fn reports_hold_precision_pairs_and_classes() {
     assert_eq!(names, ["bee", "cat", "ant"]);
     assert!(classes.iter().all(|c| c["objects"] == 3));
     let paired = &report["paired"];
+    assert_eq!(paired["confidence"], 0.05, "what the flag says, to the last digit");
     assert!(paired["float_boxes"].as_u64().unwrap() > 0, "{paired}");
     assert!(paired["matched_50"].as_f64().unwrap() > 0.8, "{paired}");
     for file in ["all.svg", "class ant.svg", "class bee.svg", "class cat.svg"] {

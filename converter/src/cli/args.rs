@@ -198,6 +198,15 @@ fn parse_triple(text: &str) -> Result<[f32; 3], String> {
     values.try_into().map_err(|_| expected())
 }
 
+/// `0.25`, as `f32` or `f64`.
+pub(super) fn parse_share<T: std::str::FromStr + PartialOrd + From<u8>>(
+    text: &str,
+) -> Result<T, String> {
+    let share = text.trim().parse::<T>().ok();
+    let share = share.filter(|share| (T::from(0)..=T::from(1)).contains(share));
+    share.ok_or_else(|| format!("'{text}': expected a number from 0 to 1"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +245,14 @@ mod tests {
             (request.bgr, request.fit),
             (true, Some(Fit::Letterbox(Letterbox::centred(114))))
         );
+    }
+
+    #[test]
+    fn shares_are_numbers_from_0_to_1() {
+        assert_eq!(parse_share("0.25"), Ok(0.25f32));
+        assert_eq!(parse_share(" 0.3 "), Ok(0.3f64));
+        for bad in ["1.5", "-0.1", "nan", "x", ""] {
+            assert!(parse_share::<f32>(bad).is_err(), "{bad}");
+        }
     }
 }

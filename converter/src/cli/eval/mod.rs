@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kenar::Model;
 
-use super::args::{IsaArgs, JsonArgs, LabelArgs, SizeArgs};
+use super::args::{IsaArgs, JsonArgs, LabelArgs, SizeArgs, parse_share};
 use super::console::Console;
 use super::run::model_preprocess;
 use crate::data::{Annotations, Dataset, Fit, Letterbox, read_class_names};
@@ -82,25 +82,20 @@ pub struct Eval {
 #[command(next_help_heading = "Detectors")]
 struct BoxArgs {
     /// Boxes must score higher than this
-    #[arg(long, value_name = "SCORE", default_value_t = 0.01, value_parser = parse_share)]
+    #[arg(long, value_name = "SCORE", default_value_t = 0.01, value_parser = parse_share::<f32>)]
     conf: f32,
     /// A box is dropped if it overlaps a better one of its class by more than this share of their union
-    #[arg(long, value_name = "IOU", default_value_t = 0.6, value_parser = parse_share)]
+    #[arg(long, value_name = "IOU", default_value_t = 0.6, value_parser = parse_share::<f32>)]
     iou: f32,
     /// Boxes kept in an image, the best
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_det: u32,
     /// Float boxes that score higher than this look for an int8 box each
-    #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = parse_share)]
-    paired_conf: f32,
+    #[arg(long, value_name = "SCORE", default_value_t = 0.25, value_parser = parse_share::<f64>)]
+    paired_conf: f64,
     /// Draw precision over recall of every class into SVG files in this folder
     #[arg(long, value_name = "DIR")]
     curves: Option<PathBuf>,
-}
-
-fn parse_share(text: &str) -> Result<f32, String> {
-    let share = text.parse::<f32>().ok().filter(|v| (0.0..=1.0).contains(v));
-    share.ok_or_else(|| format!("'{text}': expected a number between 0 and 1"))
 }
 
 impl Eval {
@@ -234,9 +229,8 @@ impl BoxArgs {
         let progress = &mut |done| bar.set_position(done as u64);
         let evaluation = evaluate_boxes(pair, options, data, progress)?;
         bar.finish_and_clear();
-        let confidence = f64::from(self.paired_conf);
         let detector =
-            DetectorEvaluation::new(&evaluation.boxes, annotations, &labels, confidence)?;
+            DetectorEvaluation::new(&evaluation.boxes, annotations, &labels, self.paired_conf)?;
         let mut notes = annotations.map(|a| a.notes.clone()).unwrap_or_default();
         match (&detector.precision, &self.curves) {
             (Some(precision), Some(folder)) => {
