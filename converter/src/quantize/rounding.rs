@@ -14,7 +14,7 @@ use super::patches::Patches;
 /// Sweeps over single weights.
 const SWEEPS: usize = 3;
 
-/// Rows that are rounded together: each row of the covariance and of its factor is fetched once for all of them. Alone,
+/// Rows that are rounded together, unless threads would be idle: each row of the covariance and of its factor is fetched once for all of them. Alone,
 /// every row fetches both matrices whole, up to 21 MB.
 const TOGETHER: usize = 8;
 
@@ -30,6 +30,7 @@ pub fn round(weights: &[f32], scales: &mut [f32], least: &[f32], patches: &Patch
     let columns = patches.columns();
     let rows = scales.len() / patches.groups();
     let mut quantized = vec![0i8; weights.len()];
+    let together = TOGETHER.min(rows.div_ceil(rayon::current_num_threads())).max(1);
     let tried = if columns <= SEARCHED { &TRIED[..] } else { &TRIED[..1] };
     for block in patches.blocks() {
         let covariance = block.covariance(patches.count());
@@ -41,10 +42,10 @@ pub fn round(weights: &[f32], scales: &mut [f32], least: &[f32], patches: &Patch
         let first = block.group * rows;
         let of_group = &mut quantized[first * columns..(first + rows) * columns];
         let of_rows = of_group
-            .par_chunks_mut(TOGETHER * columns)
-            .zip(scales[first..first + rows].par_chunks_mut(TOGETHER));
+            .par_chunks_mut(together * columns)
+            .zip(scales[first..first + rows].par_chunks_mut(together));
         of_rows.enumerate().for_each(|(part, (out, scales))| {
-            let first = first + part * TOGETHER;
+            let first = first + part * together;
             let values: Vec<Vec<f64>> = (first..first + scales.len())
                 .map(|row| row * columns + block.start)
                 .map(|at| order.iter().map(|&c| f64::from(weights[at + c])).collect())
