@@ -43,7 +43,7 @@ impl Pixels {
         let (from, to) = ([self.width, self.height], [width, height]);
         let [[from_width, from_height], [to_width, to_height]] =
             [from, to].map(|size| size.map(|n| n as u32));
-        // Views of one pixel type: with `Image` the code for all types would be compiled, half of this crate's time.
+        // Views of one pixel type: with `Image` the code for all types would be compiled, nearly half of this crate's.
         let source = TypedImageRef::<U8x3>::from_buffer(from_width, from_height, &self.data)
             .expect("data has height * width * 3 bytes");
         let mut data = vec![0; height * width * 3];

@@ -14,8 +14,8 @@ use super::patches::Patches;
 /// Sweeps over single weights.
 const SWEEPS: usize = 3;
 
-/// Rows that are rounded together, unless threads would be idle: each row of the covariance and of its factor is fetched once for all of them. Alone,
-/// every row fetches both matrices whole, up to 21 MB.
+/// Rows that are rounded together, unless threads would be idle: each row of the covariance and of its factor is fetched
+/// once for all of them. Alone, every row fetches both matrices whole, up to 21 MB.
 const TOGETHER: usize = 8;
 
 /// Rows up to this length try several scales.
