@@ -103,6 +103,13 @@ pub trait Isa: Words {
     fn acts(self, x: &[u8; 16]) -> Self::A<'_>;
     /// Activations `4 * L .. 4 * L + 4` for every lane.
     fn lane<const L: usize>(self, a: Self::A<'_>) -> Self::X;
+    /// Four activations for every lane.
+    #[inline(always)]
+    fn broadcast(self, x: &[u8; 4]) -> Self::X {
+        let mut row = [0; 16];
+        row[..4].copy_from_slice(x);
+        self.lane::<0>(self.acts(&row))
+    }
     /// For lane `l`, activations `4 * J .. 4 * J + 4` of the group that output channel `l` belongs to, of groups of
     /// `CPG` (4, 8 or 16) channels that start at `x[0]`. With `CPG >= LANES` all lanes are of one group.
     fn group<const CPG: usize, const J: usize>(self, x: &[u8; 16]) -> Self::X;

@@ -4,7 +4,7 @@ use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
 use super::tuned::{Blocking, Problem};
-use super::{Io, Lookup, ScratchSize, Shelf, depthwise, grouped, indirect, winograd};
+use super::{Io, Lookup, ScratchSize, Shelf, depthwise, grouped, indirect, stem, winograd};
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
@@ -76,6 +76,8 @@ enum Method {
     Grouped(grouped::Weights),
     /// One channel per group.
     Depthwise(depthwise::Weights),
+    /// Images: windows of few bytes.
+    Stem(stem::Weights),
     /// Windows of 3x3, with fewer products.
     Winograd(winograd::Weights),
 }
@@ -107,6 +109,7 @@ impl PackedConv {
             Method::Indirect(w) => w.attach(shelf),
             Method::Grouped(w) => w.attach(shelf),
             Method::Winograd(w) => w.attach(shelf),
+            Method::Stem(w) => w.attach(shelf),
             Method::Depthwise(_) => {}
         }
     }
@@ -117,7 +120,7 @@ impl PackedConv {
     pub fn blocking(&self) -> Option<(Problem, Blocking)> {
         match &self.method {
             Method::Indirect(w) => Some(w.blocking(self.platform.name(), &self.body)),
-            Method::Grouped(_) | Method::Depthwise(_) | Method::Winograd(_) => None,
+            _ => None,
         }
     }
 
@@ -128,6 +131,7 @@ impl PackedConv {
             Method::Indirect(w) => w.name(&self.body),
             Method::Grouped(_) => "grouped",
             Method::Depthwise(_) => "depthwise",
+            Method::Stem(_) => "stem",
             Method::Winograd(_) => "winograd",
         }
     }
@@ -183,7 +187,7 @@ impl<'a> Kernel for Head<'a> {
         match self.0 {
             Method::Indirect(w) => w.head::<I>(),
             Method::Winograd(w) => w.head::<I>(),
-            Method::Grouped(_) | Method::Depthwise(_) => &[],
+            Method::Grouped(_) | Method::Depthwise(_) | Method::Stem(_) => &[],
         }
     }
 }
@@ -239,6 +243,8 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
+        } else if shelf.winograd != Some(true) && stem::fits::<I>(&body, groups) {
+            Method::Stem(stem::Weights::pack(isa, &body, w, shelf))
         } else if const { I::WINOGRAD }
             && winograd::can(&body, groups, largest)
             && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body))
@@ -373,6 +379,7 @@ impl Kernel for Run<'_> {
             }
             Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
             Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
+            Method::Stem(w) => stem::run(isa, body, w, io.input, live, io.range),
             Method::Winograd(w) if const { I::WINOGRAD } => {
                 let Io { input, next, scratch, range, .. } = io;
                 winograd::run(

@@ -29,6 +29,7 @@ mod quads;
 mod scale;
 mod scratch;
 mod segment;
+mod stem;
 mod tuned;
 mod winograd;
 mod woven;
@@ -56,6 +57,7 @@ pub const KERNELS: &[&str] = &[
     "gathered",
     "grouped",
     "depthwise",
+    "stem",
     "winograd",
     "add",
     "mul",

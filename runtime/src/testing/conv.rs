@@ -9,8 +9,16 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The kernels of convolutions; the others are exercised in `shapes`.
-pub(super) const CONV: [&str; 7] =
-    ["pointwise", "indirect", "window_rows", "gathered", "grouped", "depthwise", "winograd"];
+pub(super) const CONV: [&str; 8] = [
+    "pointwise",
+    "indirect",
+    "window_rows",
+    "gathered",
+    "grouped",
+    "depthwise",
+    "stem",
+    "winograd",
+];
 
 /// A convolution to test.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +52,11 @@ impl Case {
         Self { groups, ..self }
     }
 
-    const fn stride(self, stride: usize) -> Self {
+    pub(super) const fn stride(self, stride: usize) -> Self {
         Self { stride: [stride; 2], ..self }
     }
 
-    const fn padding(self, padding: usize) -> Self {
+    pub(super) const fn padding(self, padding: usize) -> Self {
         Self { padding: [padding; 2], ..self }
     }
 
@@ -201,7 +209,13 @@ impl Written {
 }
 
 /// Runs a case on a platform in the given number of parts; the name of the kernel.
-fn check(rng: &mut Rng, platform: Platform, case: Case, tail: Tail, parts: usize) -> &'static str {
+pub(super) fn check(
+    rng: &mut Rng,
+    platform: Platform,
+    case: Case,
+    tail: Tail,
+    parts: usize,
+) -> &'static str {
     check_on(Shelf::new(0), rng, platform, case, tail, parts)
 }
 
@@ -252,7 +266,7 @@ pub(super) fn check_on(
 }
 
 /// Rows and output channels of a platform's GEMM tile.
-fn tile(platform: Platform) -> (usize, usize, usize) {
+pub(super) fn tile(platform: Platform) -> (usize, usize, usize) {
     struct Tile;
     impl Kernel for Tile {
         type Output = (usize, usize, usize);
@@ -469,7 +483,16 @@ fn random_convolutions_reach_every_kernel() {
         let shelf = Shelf::new(0).with_winograd(Some(true));
         let case = Case::new([4, 9, 32], 32, 3);
         seen.push(check_on(shelf, &mut rng, platform, case, Tail::PLAIN, 1));
-        let is_compiled = |k: &str| k != "winograd" || platform != Platform::scalar();
+        for _ in 0..8 {
+            // Pixels are apart in some of these maps.
+            seen.push(check(&mut rng, platform, Case::new([4, 20, 3], 8, 3), Tail::PLAIN, 1));
+        }
+        let (_, _, lanes) = tile(platform);
+        let is_compiled = |k: &str| match k {
+            "winograd" => platform != Platform::scalar(),
+            "stem" => lanes >= 8,
+            _ => true,
+        };
         for kernel in KERNELS.iter().filter(|k| CONV.contains(k) && is_compiled(k)) {
             assert!(seen.contains(kernel), "{kernel} was not exercised on {}", platform.name());
         }

@@ -4,6 +4,7 @@ mod conv;
 mod naive;
 #[cfg(feature = "std")]
 mod shapes;
+mod stem;
 mod winograd;
 
 use crate::desc::{DType, Span, Store, TensorDesc, TensorId};

@@ -1,0 +1,199 @@
+//! First layers: ungrouped convolution of images, three or four channels, to few channels, with windows read where they are.
+//!
+//! A row of a window lies in the map without a gap; its bytes are multiplied four at a time, and those of the next output
+//! pixel lie at a constant distance. So nothing is gathered: bytes of a row are spread over the lanes of all output
+//! channels straight from the map. A row whose length is no multiple of four reads into what follows it, which meets
+//! weights of zero. With more output channels than a tile has, gathering windows once for all of them is as fast.
+
+use super::conv::{Body, Source};
+use super::epilogue::MAX_LANES;
+use super::live::Live;
+use super::pack::{Packed, Shelf, panel, panel_bytes};
+use super::segment::{MAX_PIXELS, Row, Segment, Sums, inside, segments, tiles};
+use crate::isa::{Isa, Kernel};
+use crate::pages::Pages;
+use alloc::sync::Arc;
+use core::ops::Range;
+
+/// Longest row of a window: 7 pixels of 4 channels.
+const MAX_ROW: usize = 28;
+/// Bytes that the windows of a tile cover at most: 8 pixels, 2 columns of 4 channels apart.
+const MAX_SPAN: usize = 7 * 2 * 4 + MAX_ROW;
+/// Most vectors of output channels.
+const VECTORS: usize = 2;
+
+/// Weights: per window row, per four bytes, per vector.
+pub(super) struct Weights(Packed);
+
+/// Pixels of a tile.
+const fn rows<I: Isa>() -> usize {
+    if I::MR < 8 { I::MR } else { 8 }
+}
+
+/// Vectors of output channels.
+fn vectors<I: Isa>(body: &Body) -> usize {
+    body.channels_out.div_ceil(I::LANES)
+}
+
+/// Whether the kernel takes this convolution.
+pub(super) fn fits<I: Isa>(body: &Body, groups: usize) -> bool {
+    let g = &body.geometry;
+    // Sets that multiply by a lane of a register want 16 bytes side by side.
+    I::FINISHES
+        && I::LANES >= 8
+        && groups == 1
+        && vectors::<I>(body) <= VECTORS
+        && matches!(body.depth, 3 | 4)
+        && g.pixel_stride == body.depth
+        && g.size[1] * body.depth <= MAX_ROW
+        && matches!(g.stride[1], 1 | 2)
+        && g.dilation[1] == 1
+        && g.output[1] >= rows::<I>()
+}
+
+impl Weights {
+    #[inline(always)]
+    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+        let [rows, columns] = body.geometry.size;
+        let (row, vectors) = (columns * body.depth, vectors::<I>(body));
+        let (packed, out) = shelf.take(panel_bytes::<I>(rows, row, vectors));
+        panel::<I>(out, vectors, body.channels_out, rows, row, |n, tap| {
+            &source.channel(n)[tap * row..][..row]
+        });
+        Self(packed)
+    }
+
+    pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
+        self.0.attach(shelf);
+    }
+}
+
+#[inline(always)]
+pub(super) fn run<I: Isa>(
+    isa: I,
+    body: &Body,
+    weights: &Weights,
+    input: &[u8],
+    mut live: Live<'_, I>,
+    range: Range<usize>,
+) {
+    let mut sums = [const { Sums([0; MAX_PIXELS * MAX_LANES]) }; VECTORS];
+    for segment in segments(&body.geometry, range, MAX_PIXELS) {
+        let (sums, live) = (&mut sums, &mut live);
+        run_strip(isa, Strip { body, input, segment, weights: &weights.0, sums, live });
+    }
+}
+
+/// A segment, all its channels.
+struct Strip<'a, 'l, I: Isa> {
+    body: &'l Body,
+    input: &'l [u8],
+    segment: Segment,
+    weights: &'l [i8],
+    sums: &'l mut [Sums; VECTORS],
+    live: &'l mut Live<'a, I>,
+}
+
+/// Runs a segment in tiles. Every shape is a function of its own, as in `gemm`.
+#[inline(always)]
+fn run_strip<I: Isa>(isa: I, strip: Strip<'_, '_, I>) {
+    let g = &strip.body.geometry;
+    let tile = if strip.segment.width < rows::<I>() { 1 } else { rows::<I>() };
+    macro_rules! shapes {
+        ($($depth:literal $stride:literal $vectors:literal $tile:literal;)*) => {
+            match (strip.body.depth, g.stride[1], vectors::<I>(strip.body), tile) {
+                $(($depth, $stride, $vectors, $tile)
+                    if const { I::LANES >= 8 && ($tile == 1 || $tile == rows::<I>()) } =>
+                {
+                    isa.enter(Tiled::<I, $depth, $stride, $vectors, $tile> { isa, strip })
+                })*
+                _ => unreachable!("`fits` admits 3 and 4 channels, strides 1 and 2"),
+            }
+        };
+    }
+    shapes!(
+        3 1 1 1; 3 1 1 4; 3 1 1 6; 3 1 1 8; 3 1 2 1; 3 1 2 4; 3 1 2 6; 3 1 2 8;
+        3 2 1 1; 3 2 1 4; 3 2 1 6; 3 2 1 8; 3 2 2 1; 3 2 2 4; 3 2 2 6; 3 2 2 8;
+        4 1 1 1; 4 1 1 4; 4 1 1 6; 4 1 1 8; 4 1 2 1; 4 1 2 4; 4 1 2 6; 4 1 2 8;
+        4 2 1 1; 4 2 1 4; 4 2 1 6; 4 2 1 8; 4 2 2 1; 4 2 2 4; 4 2 2 6; 4 2 2 8;
+    );
+}
+
+/// Pixels have `D` channels; windows step by `S` columns; tiles have `P` pixels and `NV` vectors of output channels.
+struct Tiled<'a, 'l, I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> {
+    isa: I,
+    strip: Strip<'a, 'l, I>,
+}
+
+impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Kernel
+    for Tiled<'_, '_, I, D, S, NV, P>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        let Self { isa, strip } = self;
+        let Strip { body, input, segment, weights, sums, live } = strip;
+        let g = &body.geometry;
+        let row_bytes = g.size[1] * D;
+        let quads = row_bytes.div_ceil(4);
+        let apart = const { (P - 1) * S * D };
+        let (span, columns) = (apart + 4 * quads, (P - 1) * S + g.size[1]);
+        let bias: [I::I; NV] = core::array::from_fn(|n| isa.load_i32(&body.bias[n * I::LANES..]));
+        let padding = [body.zero; MAX_SPAN];
+        for x in tiles::<P>(segment) {
+            let left = (x * S).wrapping_sub(g.padding[1]);
+            let inside = inside(left, 1, columns, g.input[1]);
+            let mut acc: [[I::I; P]; NV] = core::array::from_fn(|n| [bias[n]; P]);
+            let mut edge = padding;
+            for (ky, w) in weights.chunks_exact(quads * NV * 4 * I::LANES).enumerate() {
+                let bytes = match g.tap(0, segment.y, ky) {
+                    Some(y) if inside == (0..columns) => {
+                        &input[(y * g.input[1] + left) * D..][..span]
+                    }
+                    Some(y) if !inside.is_empty() => {
+                        let left = left.wrapping_add(inside.start);
+                        let from = &input[(y * g.input[1] + left) * D..][..inside.len() * D];
+                        edge[inside.start * D..inside.end * D].copy_from_slice(from);
+                        &edge[..span]
+                    }
+                    _ => &padding[..span],
+                };
+                for (quad, w) in w.chunks_exact(NV * 4 * I::LANES).enumerate() {
+                    let x = &bytes[4 * quad..][..apart + 4];
+                    let w: [I::W; NV] =
+                        core::array::from_fn(|n| isa.weights(&w[n * 4 * I::LANES..]));
+                    for p in 0..P {
+                        let x = x[p * S * D..].first_chunk::<4>().expect("4 bytes");
+                        let x = isa.broadcast(x);
+                        for n in 0..NV {
+                            acc[n][p] = isa.dp(acc[n][p], x, w[n]);
+                        }
+                    }
+                }
+            }
+            for (n, acc) in acc.iter().enumerate() {
+                let mut row = row(body, segment, n * I::LANES, &mut sums[n], live);
+                let direct = row.is_direct::<P>();
+                row.take(isa, direct, x, acc);
+            }
+        }
+        for (n, sums) in sums.iter_mut().enumerate().take(NV) {
+            let row = row(body, segment, n * I::LANES, sums, live);
+            let direct = row.is_direct::<P>();
+            row.end(isa, direct);
+        }
+    }
+}
+
+/// What becomes of the sums of a vector of channels.
+#[inline(always)]
+fn row<'a, 'l, I: Isa>(
+    body: &'l Body,
+    segment: Segment,
+    channel: usize,
+    sums: &'l mut Sums,
+    live: &'l mut Live<'a, I>,
+) -> Row<'a, 'l, i8, I> {
+    Row { body, input: &[], segment, channel, weights: &[], sums, live }
+}

@@ -1,0 +1,55 @@
+//! First layers on every platform with a kernel for them.
+
+use super::Rng;
+use super::conv::{Case, Tail, check, tile};
+use crate::isa::Platform;
+
+/// Runs a case in parts; whether it was the kernel for first layers that ran it.
+fn is_stem(rng: &mut Rng, platform: Platform, case: Case, parts: usize) -> bool {
+    let tail = if rng.chance(50) { Tail::PLAIN } else { Tail::random(rng) };
+    check(rng, platform, case, tail, parts) == "stem"
+}
+
+#[test]
+fn images_of_every_width() {
+    let mut rng = Rng::new(31);
+    for platform in Platform::available() {
+        let (_, channels, lanes) = tile(platform);
+        for depth in [3, 4] {
+            for size in 1..=7 {
+                for stride in [1, 2] {
+                    let mut stems = 0;
+                    for width in (1..24).chain([64, 65, 131]) {
+                        let channels_out = rng.int(1, channels as i32) as usize;
+                        let case = Case::new([7, width, depth], channels_out, size).stride(stride);
+                        let case = case.padding(rng.int(0, size as i32) as usize);
+                        if case.output().is_some() {
+                            // Not where the pixels of the map are apart.
+                            stems += usize::from(is_stem(&mut rng, platform, case, 1 + width % 3));
+                        }
+                    }
+                    assert_eq!(stems >= 5, lanes >= 8, "{} {size} {stems}", platform.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_of_every_shape() {
+    let mut rng = Rng::new(32);
+    for platform in Platform::available() {
+        for height in [1, 2, 5] {
+            for width in 1..=7 {
+                for padding in [[0, 0], [0, 3], [4, 1]] {
+                    let case = Case::new([5, 21, 3], 7, 1);
+                    let case =
+                        Case { size: [height, width], padding, behind: Some([2, 0]), ..case };
+                    for stride in [[1, 1], [3, 2], [2, 1]] {
+                        is_stem(&mut rng, platform, Case { stride, ..case }, 2);
+                    }
+                }
+            }
+        }
+    }
+}
