@@ -43,7 +43,7 @@ rm -rf "$work"
 mkdir -p "$work"
 filter=()
 [ "$sets" = "avx2 scalar" ] || filter=("instructions::counts::scalar::*")
-GUNGRAUN_HOME="$PWD/$work" cargo bench -q -p kenar-benches --bench instructions -- "${filter[@]}" > "$work/log" 2>&1 || {
+GUNGRAUN_HOME="$PWD/$work" cargo bench -q --workspace --bench instructions -- "${filter[@]}" > "$work/log" 2>&1 || {
     tail -n 40 "$work/log"
     exit 1
 }
