@@ -3,7 +3,7 @@
 use kenar_convert::exec;
 use kenar_convert::graph::{Conv2d, Graph, Op, Pool, PoolKind, weights};
 use kenar_tests::float_reference;
-use kenar_tests::random::Random;
+use kenar_tests::random::{Random, RandomArray};
 use ndarray::ArrayD;
 
 /// Runs one operator; `None` when its window does not fit the shape.

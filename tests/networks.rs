@@ -22,7 +22,7 @@ use kenar_convert::pipeline::{self, ConvertOptions, SourceOptions};
 use kenar_convert::quantize::{self, calibrate};
 use kenar_convert::{fold, graph::Graph};
 use kenar_tests::detectors::{CODES, random_detector};
-use kenar_tests::random::Random;
+use kenar_tests::random::{Random, RandomArray};
 use ndarray::{ArrayD, IxDyn};
 
 /// Images of smooth patches, so that neighbouring pixels agree as in photographs.
