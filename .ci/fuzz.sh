@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of converter/fuzz and runtime/fuzz under AddressSanitizer, from the committed seeds.
+# Runs every fuzz target of converter/fuzz and runtime/fuzz under AddressSanitizer, from the committed seeds, one on each core.
 #   .ci/fuzz.sh [SECONDS]            each target for SECONDS (60)
 #   .ci/fuzz.sh SECONDS TARGET...    only these
 # New inputs gather in the crate's corpus/ (not committed), crashes in artifacts/.
@@ -7,29 +7,38 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds="${1:-60}"
 shift || true
-export CARGO_TERM_COLOR=never
-export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
-command -v cargo-fuzz > /dev/null || cargo install cargo-fuzz --version ^0.13 --locked
+source .ci/sanitized.sh
 
-# The sanitizer's compiler flags are unstable; this lets the stable compiler take them.
-export RUSTC_BOOTSTRAP=1
+# fuzz CRATE TARGET
+fuzz() {
+    local fuzz="$PWD/$1/fuzz" target="$2"
+    local seeds=("$fuzz/corpus/$target" "$fuzz/seeds/$target")
+    [ "$target" != onnx ] || seeds+=("$PWD/tests/fixtures/onnx")
+    mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target" "$fuzz/artifacts/$target"
+    local log="$fuzz/artifacts/$target.log" status=0
+    "$sanitized/$host/release/$target" "-artifact_prefix=$fuzz/artifacts/$target/" "${seeds[@]}" \
+        "-max_total_time=$seconds" -max_len=65536 -timeout=60 -rss_limit_mb=2048 -detect_leaks=0 -print_final_stats=1 \
+        > "$log" 2>&1 || status=$?
+    # In one piece, as others run beside it.
+    if [ $status = 0 ]; then
+        printf -- '-- %s: %s, %s s\n%s\n' "$1" "$target" "$seconds" "$(grep -E "number_of_executed_units|peak_rss_mb" "$log")"
+    else
+        printf -- '-- %s: %s failed\n%s\n' "$1" "$target" "$(tail -n 60 "$log")"
+    fi
+    return $status
+}
+
+sanitized build --bins 2>&1 | tail -n 1
+pids=()
 for crate in converter runtime; do
-    fuzz="$PWD/$crate/fuzz"
-    [ -f "$fuzz/Cargo.toml" ] || continue
-    for target in $(cargo fuzz list --fuzz-dir "$fuzz"); do
+    for source in "$crate"/fuzz/fuzz_targets/*.rs; do
+        target="$(basename "$source" .rs)"
         [ $# = 0 ] || [[ " $* " = *" $target "* ]] || continue
-        echo "-- $crate: $target, $seconds s"
-        cargo fuzz build --fuzz-dir "$fuzz" "$target" 2>&1 | tail -n 1
-        seeds=("$fuzz/corpus/$target" "$fuzz/seeds/$target")
-        [ "$target" != onnx ] || seeds+=("$PWD/tests/fixtures/onnx")
-        mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target" "$fuzz/artifacts/$target"
-        log="$fuzz/artifacts/$target.log"
-        if ! cargo fuzz run --fuzz-dir "$fuzz" "$target" "${seeds[@]}" -- \
-            "-max_total_time=$seconds" -max_len=65536 -timeout=60 -rss_limit_mb=2048 -detect_leaks=0 -print_final_stats=1 \
-            > "$log" 2>&1; then
-            tail -n 60 "$log"
-            exit 1
-        fi
-        grep -E "number_of_executed_units|peak_rss_mb" "$log"
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do sleep 1; done
+        fuzz "$crate" "$target" &
+        pids+=($!)
     done
 done
+failed=0
+for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+exit $failed
