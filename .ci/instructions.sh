@@ -31,7 +31,8 @@ fi
 version="$(sed -n '/^name = "gungraun"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
 if [ "$(gungraun-runner --version 2> /dev/null)" != "gungraun-runner $version" ]; then
     echo "installing gungraun-runner $version"
-    cargo install -q gungraun-runner --version "=$version" --locked
+    # Unoptimised: it starts valgrind and reads small files, and takes minutes to optimise.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --debug gungraun-runner --version "=$version" --locked
 fi
 
 sets="avx2 scalar"
