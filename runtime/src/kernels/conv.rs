@@ -247,7 +247,7 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Stem(stem::Weights::pack(isa, &body, w, shelf))
         } else if const { I::WINOGRAD }
             && winograd::can(&body, groups, largest)
-            && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body))
+            && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body, shelf.threads))
         {
             Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
         } else {

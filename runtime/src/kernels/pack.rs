@@ -21,13 +21,16 @@ pub struct Shelf {
     pub(super) blocking: Option<Blocking>,
     /// Whether convolutions that can be computed by Winograd's method are, in place of where it pays.
     pub(super) winograd: Option<bool>,
+    /// Threads among which operators are divided.
+    pub(super) threads: usize,
 }
 
 impl Shelf {
     /// A shelf that takes memory in pieces of at least `chunk_bytes`.
     #[must_use]
     pub const fn new(chunk_bytes: usize) -> Self {
-        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking: None, winograd: None }
+        let (blocking, winograd) = (None, None);
+        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking, winograd, threads: 1 }
     }
 
     /// With one blocking for all convolutions.
@@ -35,6 +38,12 @@ impl Shelf {
     #[must_use]
     pub fn blocked(self, blocking: Option<Blocking>) -> Self {
         Self { blocking, ..self }
+    }
+
+    /// For operators that are divided among so many threads.
+    #[must_use]
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     /// With Winograd's method wherever it is possible, or nowhere.

@@ -105,7 +105,8 @@ fn prepare(
     // Room for a thread's part of the weights, and for what packing rounds up; what is not written takes no memory.
     let share = model.data_bytes() / options.threads;
     let work = || {
-        let mut shelf = Shelf::new(share + share / 4 + (64 << 10)).blocked(blocking);
+        let shelf = Shelf::new(share + share / 4 + (64 << 10));
+        let mut shelf = shelf.threads(options.threads).blocked(blocking);
         let mut mine = Vec::new();
         loop {
             // The last ones have the most weights.

@@ -14,6 +14,8 @@ const PART: u64 = 20_000;
 const PARTS: u64 = 8;
 /// Pixels of a part of a convolution at least: its weights are read once for each part.
 const PIXELS: u64 = 512;
+/// The same where bands are the parts: weights are transformed once for each, which takes a multiple of reading them.
+const BANDED: u64 = 3 * PIXELS;
 /// What a fast core does in a nanosecond; on a slow one there are fewer parts than there could be.
 const MACS: u64 = 400;
 /// Bytes of a nanosecond.
@@ -39,7 +41,11 @@ pub(super) fn parts(
     let (units, threads) = (output.units as u64, threads as u64);
     let mut each = 1;
     if !matches!(of, Units::Channels(_)) {
-        let pixels = if matches!(op.kind, OpKind::Conv2d(_)) { PIXELS } else { 1 };
+        let pixels = match (&op.kind, of) {
+            (_, Units::Bands(_)) => BANDED,
+            (OpKind::Conv2d(_), _) => PIXELS,
+            _ => 1,
+        };
         each = (cost / threads / PART).min(PARTS).min(units / threads / pixels).max(1);
         let written = op.kind.writes().into_iter().flatten().next();
         let width = written.map_or(1, |id| model.tensor(id).width as usize);

@@ -74,14 +74,16 @@ fn sums_that_could_be_too_large_are_left_to_others() {
 fn it_is_chosen_where_it_pays() {
     let mut rng = Rng::new(25);
     for platform in platforms() {
-        let mut chosen = |size: usize, channels: usize| {
+        let mut chosen = |size: usize, channels: usize, threads: usize| {
             let case = Case::new([size, size, channels], channels, 3);
-            let kernel = check_on(Shelf::new(0), &mut rng, platform, case, Tail::PLAIN, 1);
-            kernel == "winograd"
+            let shelf = Shelf::new(0).threads(threads);
+            check_on(shelf, &mut rng, platform, case, Tail::PLAIN, threads) == "winograd"
         };
         // On large maps always; where weights are transformed for few tiles, only if other products are slow.
-        assert!(chosen(16, 32), "{}", platform.name());
-        assert_eq!(chosen(8, 128), platform.name() != "avx512vnni");
-        assert!(!chosen(1, 64));
+        assert!(chosen(16, 32, 1) && chosen(32, 32, 4), "{}", platform.name());
+        assert_eq!(chosen(8, 128, 1), platform.name() != "avx512vnni");
+        assert!(!chosen(1, 64, 1));
+        // More threads than rows of tiles would be idle.
+        assert!(!chosen(8, 128, 16), "{}", platform.name());
     }
 }

@@ -21,9 +21,12 @@ pub(in super::super) fn can(body: &Body, groups: usize, largest: u32) -> bool {
 
 /// Whether that is faster than by the definition, by what both were measured to take (`rates`, all 3x3 layers of the
 /// networks there, on three instruction sets). The unit is the time of one [`crate::isa::Words::dot`].
-pub(in super::super) fn pays<I: Isa>(body: &Body) -> bool {
-    let tiles = tiles(&body.geometry.output);
-    let pixels = body.geometry.pixels();
+///
+/// Of several threads each transforms all weights, and the one with most rows of tiles ends last.
+pub(in super::super) fn pays<I: Isa>(body: &Body, threads: usize) -> bool {
+    let bands = body.geometry.output[0].div_ceil(OUT);
+    let tiles = tiles(&body.geometry.output) * bands.div_ceil(threads) / bands;
+    let pixels = body.geometry.pixels().div_ceil(threads);
     let vectors = body.channels_out.div_ceil(I::LANES);
     let (pairs, quads) = (body.depth.div_ceil(2), body.depth.div_ceil(4));
     let transformed = tiles * 460 * body.depth.div_ceil(2 * I::LANES)
