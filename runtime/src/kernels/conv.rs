@@ -243,13 +243,13 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
-        } else if shelf.winograd != Some(true) && stem::fits::<I>(&body, groups) {
-            Method::Stem(stem::Weights::pack(isa, &body, w, shelf))
         } else if const { I::WINOGRAD }
             && winograd::can(&body, groups, largest)
             && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body, shelf.threads))
         {
             Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
+        } else if stem::fits::<I>(&body, groups) {
+            Method::Stem(stem::Weights::pack(isa, &body, w, shelf))
         } else {
             Method::Indirect(indirect::Weights::pack(isa, &body, groups, w, shelf))
         };

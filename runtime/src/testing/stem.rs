@@ -1,13 +1,15 @@
 //! First layers on every platform with a kernel for them.
 
 use super::Rng;
-use super::conv::{Case, Tail, check, tile};
+use super::conv::{Case, Tail, check_on, tile};
 use crate::isa::Platform;
+use crate::kernels::Shelf;
 
 /// Runs a case in parts; whether it was the kernel for first layers that ran it.
 fn is_stem(rng: &mut Rng, platform: Platform, case: Case, parts: usize) -> bool {
     let tail = if rng.chance(50) { Tail::PLAIN } else { Tail::random(rng) };
-    check(rng, platform, case, tail, parts) == "stem"
+    let shelf = Shelf::new(0).with_winograd(Some(false));
+    check_on(shelf, rng, platform, case, tail, parts) == "stem"
 }
 
 #[test]
