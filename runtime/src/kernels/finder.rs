@@ -103,6 +103,7 @@ impl Edges {
 /// How the runs of a tile are found: those of output columns whose taps are inside the map lie at even distances.
 pub(super) struct Finder<'a> {
     g: &'a Geometry,
+    is_pointwise: bool,
     walk: Walk,
     edges: Edges,
     /// The output columns for which run `i` of a window row is inside the map.
@@ -118,7 +119,7 @@ impl<'a> Finder<'a> {
         for (kx, inside) in inside.iter_mut().take(count).enumerate() {
             *inside = range_of(g, by_rows, kx);
         }
-        Self { g, walk, edges: Edges::new(body), inside }
+        Self { g, is_pointwise: g.is_pointwise(), walk, edges: Edges::new(body), inside }
     }
 
     /// Whether there is something to copy.
@@ -151,7 +152,7 @@ impl<'a> Finder<'a> {
         runs: &mut Runs<'r, MAX_ROWS>,
     ) {
         let g = self.g;
-        if g.is_pointwise() {
+        if self.is_pointwise {
             let from = &input[pixels.start * g.pixel_stride..];
             return runs.set(0, 0..pixels.len(), from, g.pixel_stride);
         }

@@ -198,18 +198,21 @@ pub(super) fn run<I: Isa>(
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
     let is_far = g.is_pointwise() && input.len() > FAR;
+    // What is the same for all tiles is settled here: a tile of few products takes no longer than that.
+    let packed = &weights.packed[..];
+    let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
 
     let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
         // While a block is computed, the next one comes from memory.
         let ahead = rest.peek().map_or(next, |block| weights.block(block));
         let mut asked = 0;
-        let most = most_rows::<I>(block[0].vectors);
+        // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
+        let tiles = pixels.len().div_ceil(most_rows::<I>(block[0].vectors));
+        let (height, taller) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
         let mut from = pixels.start;
-        while from < pixels.end {
-            // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
-            let left = pixels.end - from;
-            let height = left.div_ceil(left.div_ceil(most));
+        for index in 0..tiles {
+            let height = height + usize::from(index < taller);
             let tile_pixels = from..from + height;
             if let Some(copies) = &mut copies {
                 finder.copy(body, input, tile_pixels.clone(), copies);
@@ -231,15 +234,16 @@ pub(super) fn run<I: Isa>(
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
                         continue;
                     }
-                    let run_bytes = p.weights.1 / weights.runs;
-                    let panel = &weights.packed[p.weights.0 + first * run_bytes..];
-                    let (panel, channel) = (&panel[..count * run_bytes], p.depth_start);
+                    let mut panel = &packed[p.weights.0..][..p.weights.1];
+                    if count < weights.runs {
+                        let run_bytes = p.weights.1 / weights.runs;
+                        panel = &panel[first * run_bytes..][..count * run_bytes];
+                    }
+                    let channel = p.depth_start;
                     let ahead = ahead.get(asked..).filter(|a| !a.is_empty()).unwrap_or(&panel[..1]);
                     asked += count * steps * AHEAD;
                     let bias = &body.bias[p.channels.0..];
-                    if count == weights.runs
-                        && lanes == 0
-                        && body.finishes_in_registers()
+                    if in_registers
                         && p.channels.1 - p.channels.0 == p.vectors * I::LANES
                         && finishes::<I>(height, p.vectors)
                     {
