@@ -357,8 +357,10 @@ fn lane_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
                 isa.dp(acc, isa.lane::<1>(a), w),
                 isa.dp(acc, isa.lane::<2>(a), w),
                 isa.dp(acc, isa.lane::<3>(a), w),
+                isa.dp(acc, isa.broadcast(&[row[5], row[6], row[7], row[8]]), w),
             ];
-            for (name, dot) in ["lane 0", "lane 1", "lane 2", "lane 3"].into_iter().zip(dots) {
+            let names = ["lane 0", "lane 1", "lane 2", "lane 3", "broadcast"];
+            for (name, dot) in names.into_iter().zip(dots) {
                 let sums = lanes(isa, dot).into_iter().zip(&part[at..]);
                 put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
             }
