@@ -1,7 +1,7 @@
 //! x86-64 with AVX2: `vpmaddubsw` on magnitudes. Two products of 128 * 127 fit an i16, so nothing saturates.
 
 use super::ymm::{operations, proven};
-use super::{Isa, Kernel, parted};
+use super::{ARRANGED, Isa, Kernel, pairs, parted};
 use core::arch::x86_64::*;
 
 /// Token of AVX2.
@@ -37,6 +37,7 @@ impl Isa for Avx2 {
     const BIAS: i32 = 0;
     const MR: usize = 4;
     const WIDE: usize = 3;
+    const PAIRS: bool = true;
 
     type X = (__m256i, __m256i);
     type W = __m256i;
@@ -49,6 +50,28 @@ impl Isa for Avx2 {
             let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, x));
             _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         })
+    }
+
+    #[inline(always)]
+    fn pairs<const MR: usize, const NV: usize>(
+        self,
+        acc: &mut [[__m256i; NV]; MR],
+        x: &[[u8; ARRANGED]],
+        w: &[i8],
+        ahead: &[i8],
+    ) {
+        proven!(pairs::tile(acc, x, w, ahead));
+    }
+
+    #[inline(always)]
+    fn arrange<const R: usize>(
+        self,
+        x: &[&[[u8; 16]]; R],
+        order: &[[u8; 16]],
+        out: &mut [[u8; ARRANGED]],
+        at: usize,
+    ) {
+        proven!(pairs::arrange(x, order, out, at));
     }
 
     #[inline(always)]

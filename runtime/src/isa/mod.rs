@@ -28,6 +28,8 @@ mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "x86_64")]
+mod pairs;
+#[cfg(target_arch = "x86_64")]
 mod ymm;
 
 #[cfg(feature = "alloc")]
@@ -79,6 +81,8 @@ pub trait Isa: Words {
     const WIDE: usize;
     /// Whether there are registers in which sums can be finished.
     const FINISHES: bool;
+    /// Whether there is [`Isa::pairs`], which is faster than [`Isa::dp`].
+    const PAIRS: bool = false;
     /// Whether [`Isa::translate`] needs so few registers that it can run beside a tile's sums.
     const TRANSLATES: bool;
 
@@ -125,6 +129,39 @@ pub trait Isa: Words {
     fn prefetch_line(self, _: &[u8], _: usize) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
+    /// Adds the products of `MR` rows of activations, arranged, by `NV` vectors of weights for every four of them. Of the
+    /// weights for a pair of activations, those of one sign sum to at most 128 in magnitude. Only for sets with
+    /// [`Isa::PAIRS`]. Asks for a cache line of `ahead` for every four bytes of a row, as [`Isa::prefetch`].
+    ///
+    /// # Panics
+    ///
+    /// If the rows are fewer than `MR` or shorter than the weights want.
+    #[inline(always)]
+    fn pairs<const MR: usize, const NV: usize>(
+        self,
+        _: &mut [[Self::I; NV]; MR],
+        _: &[[u8; ARRANGED]],
+        _: &[i8],
+        _: &[i8],
+    ) {
+        unreachable!("the set has no products of pairs")
+    }
+    /// Puts the bytes of every 16 in order, `q + 128`, into rows from byte `at` on: byte `i` is byte `order[i]`. Only for
+    /// sets with [`Isa::PAIRS`].
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many blocks in each of `x` as orders, or no room for them.
+    #[inline(always)]
+    fn arrange<const R: usize>(
+        self,
+        _: &[&[[u8; 16]]; R],
+        _: &[[u8; 16]],
+        _: &mut [[u8; ARRANGED]],
+        _at: usize,
+    ) {
+        unreachable!("the set has no products of pairs")
+    }
 
     /// All lanes `x`.
     fn splat(self, x: i32) -> Self::I;
@@ -185,6 +222,9 @@ pub trait Isa: Words {
     /// Writes `P` (1, 2 or 4) equal parts, `step` bytes apart; panics if `out` is too short.
     fn put_i8<const P: usize>(self, b: Self::B, out: &mut [u8], step: usize);
 }
+
+/// Bytes of a row of arranged activations: four of them stay in the first cache level.
+pub(crate) const ARRANGED: usize = if cfg!(target_arch = "x86_64") { 5 << 10 } else { 0 };
 
 /// Bytes that `parts` parts of `whole` bytes need, `step` apart.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -10,6 +10,7 @@ use super::gemm::{
 };
 use super::live::{Column, FAR, LINE, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
+use super::paired::{self, Arranged, Order};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
@@ -31,7 +32,6 @@ const fn widest<I: Isa>() -> usize {
 pub(super) const CHANNEL_GRANULE: usize = 64;
 
 /// A run of output channels whose weights are packed together.
-#[derive(Clone, Copy)]
 struct Panel {
     /// Start and length of its weights.
     weights: (usize, usize),
@@ -41,12 +41,16 @@ struct Panel {
     depth_start: usize,
     /// Vectors of output channels.
     vectors: usize,
+    /// How activations are arranged for it, if not as they are.
+    order: Option<Arc<Order>>,
 }
 
 /// Packed panels.
 pub(super) struct Weights {
     packed: Packed,
     panels: Vec<Panel>,
+    /// What sums of arranged activations start from; empty if none are.
+    bias: Vec<i32>,
     /// Runs and bytes of a run, as the micro-kernel sees them.
     runs: usize,
     depth: usize,
@@ -84,6 +88,12 @@ impl Weights {
         let chosen = shelf.blocking.or_else(|| tuned::measured(&problem));
         let mut blocking = chosen.unwrap_or_else(usual);
         blocking.wide &= I::WIDE > 0 && depth.div_ceil(4).is_multiple_of(4) && g.pixels() > 1;
+        let orders = if const { I::PAIRS } {
+            orders::<I>(body, groups, source, (runs, depth), shelf.pairs)
+        } else {
+            Vec::new()
+        };
+        blocking.wide &= orders.is_empty();
         let per_group = body.channels_out / groups;
         let mut panels = Vec::new();
         let mut len = 0;
@@ -99,13 +109,18 @@ impl Weights {
                     1
                 };
                 let next = end.min(start + vectors * I::LANES);
-                let bytes = panel_bytes::<I>(runs, depth, vectors);
+                let order = orders.get(panels.len()).cloned();
+                let bytes = match &order {
+                    Some(order) => panel_bytes::<I>(1, order.row(), vectors),
+                    None => panel_bytes::<I>(runs, depth, vectors),
+                };
                 let depth_start = group * body.depth;
                 panels.push(Panel {
                     weights: (len, bytes),
                     channels: (start, next),
                     depth_start,
                     vectors,
+                    order,
                 });
                 len += bytes;
                 start = next;
@@ -116,7 +131,14 @@ impl Weights {
             let out = &mut out[p.weights.0..][..p.weights.1];
             let channels = p.channels.1 - p.channels.0;
             let channel = |n: usize| source.channel(p.channels.0 + n);
-            if depth.is_multiple_of(4) {
+            if let Some(order) = &p.order {
+                let row = order.row();
+                let mut rows = alloc::vec![0; channels * row];
+                for (n, out) in rows.chunks_exact_mut(row).enumerate() {
+                    order.arrange_weights(channel(n), out);
+                }
+                panel::<I>(out, p.vectors, channels, 1, row, |n, _| &rows[n * row..][..row]);
+            } else if depth.is_multiple_of(4) {
                 // Runs without lanes behind them are one.
                 panel::<I>(out, p.vectors, channels, 1, runs * depth, |n, _| channel(n));
             } else {
@@ -125,7 +147,15 @@ impl Weights {
             }
         }
         let padding = alloc::vec![body.zero; groups * depth + SPARE];
-        Self { packed, panels, runs, depth, walk, blocking, padding }
+        let mut bias = Vec::new();
+        if !orders.is_empty() {
+            bias.extend_from_slice(&body.bias);
+            for (n, bias) in bias[..body.channels_out].iter_mut().enumerate() {
+                let sum: i32 = source.channel(n).iter().map(|w| i32::from(*w as i8)).sum();
+                *bias = bias.wrapping_sub(sum.wrapping_mul(128 - I::BIAS));
+            }
+        }
+        Self { packed, panels, bias, runs, depth, walk, blocking, padding }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -169,6 +199,42 @@ impl Weights {
     }
 }
 
+/// An order for every panel, or none.
+#[inline(always)]
+fn orders<I: Isa>(
+    body: &Body,
+    groups: usize,
+    source: Source<'_>,
+    (runs, depth): (usize, usize),
+    wanted: Option<bool>,
+) -> Vec<Arc<Order>> {
+    let k = runs * depth;
+    let mut orders = Vec::new();
+    let can = runs <= MAX_RUNS && paired::can::<I>(depth, k) && body.geometry.pixels() >= I::MR;
+    if !can || wanted == Some(false) {
+        return orders;
+    }
+    let per_group = body.channels_out / groups;
+    let mut pays = true;
+    for group in 0..groups {
+        let mut rows = alloc::vec![0; per_group * k];
+        for (n, row) in rows.chunks_exact_mut(k).enumerate() {
+            let channel = source.channel(group * per_group + n);
+            row[..channel.len()].copy_from_slice(channel);
+        }
+        let (found, faster) = paired::orders(&rows, k);
+        pays &= faster;
+        for (panels, order) in found {
+            let order = Arc::new(order);
+            orders.extend((0..panels).map(|_| order.clone()));
+        }
+    }
+    if !orders.iter().all(|order| order.fits()) || !wanted.unwrap_or(pays) {
+        orders.clear();
+    }
+    orders
+}
+
 /// What a choice of blocking depends on.
 fn problem(isa: &'static str, body: &Body, (runs, depth): (usize, usize)) -> Problem {
     Problem { isa, pixels: body.geometry.pixels(), channels: body.channels_out, runs, depth }
@@ -195,6 +261,7 @@ pub(super) fn run<I: Isa>(
     let mut finder = Finder::new(body, weights.walk);
     let mut copies = if finder.copies() { Some(Copies::new()) } else { None };
     let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
+    let mut arranged = if weights.bias.is_empty() { None } else { Some(Arranged::new()) };
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
     let is_far = g.is_pointwise() && input.len() > FAR;
@@ -230,6 +297,7 @@ pub(super) fn run<I: Isa>(
                 let places = (tile_pixels.clone(), first..first + count);
                 finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
+                let mut have: Option<&Order> = None;
                 for p in block {
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
                         continue;
@@ -239,10 +307,20 @@ pub(super) fn run<I: Isa>(
                         let run_bytes = p.weights.1 / weights.runs;
                         panel = &panel[first * run_bytes..][..count * run_bytes];
                     }
-                    let channel = p.depth_start;
                     let ahead = ahead.get(asked..).filter(|a| !a.is_empty()).unwrap_or(&panel[..1]);
+                    let channel = p.depth_start;
+                    let order = if const { I::PAIRS } { p.order.as_deref() } else { None };
+                    let mut bias = &body.bias[p.channels.0..];
                     asked += count * steps * AHEAD;
-                    let bias = &body.bias[p.channels.0..];
+                    if let (Some(order), Some(arranged)) = (order, &mut arranged) {
+                        if !have.is_some_and(|have| core::ptr::eq(have, order)) {
+                            arranged.put(isa, order, height, runs, (channel, steps));
+                            have = Some(order);
+                        }
+                        bias = &weights.bias[p.channels.0..];
+                    }
+                    let arranged = arranged.as_ref().filter(|_| order.is_some());
+                    let shape = (height, p.vectors);
                     if in_registers
                         && p.channels.1 - p.channels.0 == p.vectors * I::LANES
                         && finishes::<I>(height, p.vectors)
@@ -254,18 +332,22 @@ pub(super) fn run<I: Isa>(
                         live.prefetch(isa, after, first, p.vectors * I::LANES);
                         let live = &mut live;
                         let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
+                        if let Some(x) = arranged {
+                            paired::finished(isa, shape, (x, panel, ahead), end);
+                            continue;
+                        }
                         let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
                         finished(isa, height, p.vectors, args);
                         continue;
                     }
                     let bias = (first == 0).then_some(bias);
                     let end = ToMemory { bias, sums: &mut sums.0 };
-                    tile(
-                        isa,
-                        height,
-                        p.vectors,
-                        Args { runs, channel, steps, lanes, weights: panel, ahead, end },
-                    );
+                    if let Some(x) = arranged {
+                        paired::tile(isa, shape, (x, panel, ahead), end);
+                    } else {
+                        let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
+                        tile(isa, height, p.vectors, args);
+                    }
                     if first + count == weights.runs {
                         finish(isa, body, &sums.0, p, &channels, tile_pixels.clone(), &mut live);
                     }

@@ -22,6 +22,7 @@ mod live;
 mod moves;
 mod op;
 mod pack;
+mod paired;
 #[cfg(feature = "std")]
 mod peak;
 mod pool;

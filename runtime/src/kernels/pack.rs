@@ -21,6 +21,8 @@ pub struct Shelf {
     pub(super) blocking: Option<Blocking>,
     /// Whether convolutions that can be computed by Winograd's method are, in place of where it pays.
     pub(super) winograd: Option<bool>,
+    /// Whether panels are read in pairs wherever it is possible, or nowhere, in place of where it pays.
+    pub(super) pairs: Option<bool>,
     /// Threads among which operators are divided.
     pub(super) threads: usize,
 }
@@ -29,8 +31,8 @@ impl Shelf {
     /// A shelf that takes memory in pieces of at least `chunk_bytes`.
     #[must_use]
     pub const fn new(chunk_bytes: usize) -> Self {
-        let (blocking, winograd) = (None, None);
-        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking, winograd, threads: 1 }
+        let (blocking, winograd, pairs) = (None, None, None);
+        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking, winograd, pairs, threads: 1 }
     }
 
     /// With one blocking for all convolutions.
@@ -51,6 +53,13 @@ impl Shelf {
     #[must_use]
     pub fn with_winograd(self, winograd: Option<bool>) -> Self {
         Self { winograd, ..self }
+    }
+
+    /// With products of pairs wherever they are possible, or nowhere.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_pairs(self, pairs: Option<bool>) -> Self {
+        Self { pairs, ..self }
     }
 
     /// The filled memory, for [`super::PackedOp::attach`].

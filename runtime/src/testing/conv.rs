@@ -103,8 +103,10 @@ fn build(rng: &mut Rng, case: Case, tail: Tail) -> (Bench, Conv2d, [Option<Vec<i
     let shape = [output[0], output[1], case.channels_out];
     let input = bench.tensor_of(rng, DType::I8, case.input);
     let depth = case.size[0] * case.size[1] * case.input[2] / case.groups;
-    let weights: Vec<u8> =
-        (0..case.channels_out * depth).map(|_| rng.int(-127, 127) as u8).collect();
+    // Extreme ones often, or in a bell, as trained weights are.
+    let bell = rng.chance(50);
+    let weight = |_| if bell { rng.bell(36.0) } else { rng.int(-127, 127) } as u8;
+    let weights: Vec<u8> = (0..case.channels_out * depth).map(weight).collect();
     let bias: Vec<u8> =
         (0..case.channels_out).flat_map(|_| rng.int(-100_000, 100_000).to_le_bytes()).collect();
     let spread = 60.0 / (6000.0 * (depth as f32).sqrt());
@@ -257,6 +259,46 @@ pub(super) fn check_on(
         }
     }
     packed.kernel()
+}
+
+/// Rows of arranged activations, with most of the pairs read again and with few.
+#[test]
+fn products_of_pairs() {
+    let mut rng = Rng::new(12);
+    for platform in Platform::available() {
+        for pairs in [None, Some(true), Some(false)] {
+            for (height, width) in [(1, 3), (2, 2), (5, 1), (3, 7), (5, 9)] {
+                for channels in [16, 48, 96, 256] {
+                    for (channels_out, groups) in [(5, 1), (16, 1), (24, 1), (136, 1), (80, 2)] {
+                        for (size, stride) in [(1, 1), (3, 1), (2, 2), (3, 2)] {
+                            let case =
+                                Case::new([height, width, groups * channels], channels_out, size);
+                            let case = case.groups(groups).stride(stride);
+                            let tail =
+                                if rng.chance(50) { Tail::PLAIN } else { Tail::random(&mut rng) };
+                            if channels * size * size <= 1000 && case.output().is_some() {
+                                let shelf =
+                                    Shelf::new(0).with_winograd(Some(false)).with_pairs(pairs);
+                                check_on(shelf, &mut rng, platform, case, tail, 1 + width % 3);
+                            }
+                        }
+                    }
+                }
+            }
+            // Almost as long as a row of activations may be, and longer.
+            for channels in [2048, 5120, 5136] {
+                let shelf = Shelf::new(0).with_pairs(pairs);
+                check_on(
+                    shelf,
+                    &mut rng,
+                    platform,
+                    Case::new([1, 5, channels], 17, 1),
+                    Tail::PLAIN,
+                    1,
+                );
+            }
+        }
+    }
 }
 
 /// Rows and output channels of a platform's GEMM tile.

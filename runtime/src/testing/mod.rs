@@ -44,6 +44,13 @@ impl Rng {
         self.next() % 100 < percent
     }
 
+    /// A weight from a bell-shaped distribution.
+    pub fn bell(&mut self, deviation: f32) -> i32 {
+        // Six values in -1..1 have a variance of 2.
+        let sum: f32 = (0..6).map(|_| self.float(-1.0, 1.0)).sum();
+        (sum * deviation * core::f32::consts::FRAC_1_SQRT_2).clamp(-127.0, 127.0) as i32
+    }
+
     /// A value in `low..high`.
     pub fn float(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * (self.next() >> 8) as f32 / 16_777_216.0
