@@ -136,6 +136,12 @@ impl PackedConv {
         }
     }
 
+    /// Whether products are those of pairs.
+    #[cfg(test)]
+    pub(crate) fn is_in_pairs(&self) -> bool {
+        matches!(&self.method, Method::Indirect(w) if w.is_in_pairs())
+    }
+
     /// The packed weights that a run begins with, where they are many.
     #[must_use]
     pub fn head(&self) -> &[i8] {

@@ -10,7 +10,7 @@ use super::gemm::{
 };
 use super::live::{Column, FAR, LINE, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
-use super::paired::{self, Arranged, Order};
+use super::paired::{self, Arranged, Order, Panels};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
@@ -32,17 +32,25 @@ const fn widest<I: Isa>() -> usize {
 pub(super) const CHANNEL_GRANULE: usize = 64;
 
 /// A run of output channels whose weights are packed together.
-struct Panel {
+pub(super) struct Panel {
     /// Start and length of its weights.
-    weights: (usize, usize),
+    pub weights: (usize, usize),
     /// Output channels.
-    channels: (usize, usize),
+    pub channels: (usize, usize),
     /// First input channel.
-    depth_start: usize,
+    pub depth_start: usize,
     /// Vectors of output channels.
-    vectors: usize,
+    pub vectors: usize,
     /// How activations are arranged for it, if not as they are.
-    order: Option<Arc<Order>>,
+    pub order: Option<Arc<Order>>,
+}
+
+impl Panel {
+    /// Whether all its vectors are full.
+    #[inline(always)]
+    fn is_whole<I: Isa>(&self) -> bool {
+        self.channels.1 - self.channels.0 == self.vectors * I::LANES
+    }
 }
 
 /// Packed panels.
@@ -179,6 +187,12 @@ impl Weights {
         }
     }
 
+    /// Whether there are orders.
+    #[cfg(test)]
+    pub fn is_in_pairs(&self) -> bool {
+        !self.bias.is_empty()
+    }
+
     /// Whether the work is divided by channels: there is one pixel, and panels start at multiples of the granule.
     pub fn is_by_channels(&self, body: &Body) -> bool {
         body.geometry.pixels() == 1 && self.panels.iter().all(|p| p.depth_start == 0)
@@ -277,6 +291,9 @@ pub(super) fn run<I: Isa>(
         // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
         let tiles = pixels.len().div_ceil(most_rows::<I>(block[0].vectors));
         let (height, taller) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
+        let in_pairs = const { I::PAIRS }
+            && in_registers
+            && block.iter().all(|p| p.order.is_some() && p.vectors == I::NV && p.is_whole::<I>());
         let mut from = pixels.start;
         for index in 0..tiles {
             let height = height + usize::from(index < taller);
@@ -297,6 +314,26 @@ pub(super) fn run<I: Isa>(
                 let places = (tile_pixels.clone(), first..first + count);
                 finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
+                if let (true, Some(arranged)) = (in_pairs && height > 1, &mut arranged) {
+                    let after = from + height..(from + 2 * height).min(pixels.end);
+                    let ahead = ahead.get(asked..).unwrap_or(&[]);
+                    asked += weights.block(block).len();
+                    let panels = Panels {
+                        body,
+                        panels: block,
+                        packed,
+                        bias: &weights.bias,
+                        ahead,
+                        runs,
+                        steps,
+                        arranged,
+                        live: &mut live,
+                        pixels: tile_pixels,
+                        after,
+                    };
+                    paired::finished(isa, panels);
+                    break;
+                }
                 let mut have: Option<&Order> = None;
                 for p in block {
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
@@ -320,9 +357,9 @@ pub(super) fn run<I: Isa>(
                         bias = &weights.bias[p.channels.0..];
                     }
                     let arranged = arranged.as_ref().filter(|_| order.is_some());
-                    let shape = (height, p.vectors);
                     if in_registers
-                        && p.channels.1 - p.channels.0 == p.vectors * I::LANES
+                        && arranged.is_none()
+                        && p.is_whole::<I>()
                         && finishes::<I>(height, p.vectors)
                     {
                         let multiplier = &body.multiplier[p.channels.0..];
@@ -332,10 +369,6 @@ pub(super) fn run<I: Isa>(
                         live.prefetch(isa, after, first, p.vectors * I::LANES);
                         let live = &mut live;
                         let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
-                        if let Some(x) = arranged {
-                            paired::finished(isa, shape, (x, panel, ahead), end);
-                            continue;
-                        }
                         let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
                         finished(isa, height, p.vectors, args);
                         continue;
@@ -343,7 +376,7 @@ pub(super) fn run<I: Isa>(
                     let bias = (first == 0).then_some(bias);
                     let end = ToMemory { bias, sums: &mut sums.0 };
                     if let Some(x) = arranged {
-                        paired::tile(isa, shape, (x, panel, ahead), end);
+                        paired::tile(isa, (height, p.vectors), (x, panel, ahead), end);
                     } else {
                         let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
                         tile(isa, height, p.vectors, args);

@@ -1,12 +1,16 @@
 //! The machine's ceiling, to set measured rates against.
 
-use crate::isa::{Isa, Kernel, Platform};
+use crate::isa::{ARRANGED, Isa, Kernel, Platform};
 use std::time::Instant;
 
 /// Independent accumulators: activations by vectors of weights, enough to hide the latency of the dot product. No two
 /// share both factors: sets that add products in a step of its own would multiply them once. How many vectors hide it
 /// without leaving the registers depends on the set, so several numbers are tried.
 const ROWS: usize = 2;
+
+/// Rows of a tile of pairs, and bytes of each.
+const ROWS_OF_PAIRS: usize = 4;
+const BYTES: usize = 256;
 
 /// Activations of a round, other ones in each lane.
 const ROUND: [u8; 16] = [3, 5, 7, 9, 13, 15, 17, 19, 23, 25, 27, 29, 33, 35, 37, 39];
@@ -52,27 +56,63 @@ impl<const VECTORS: usize> Kernel for Dots<VECTORS> {
     }
 }
 
+/// As [`Dots`], products of pairs: a tile whose operands stay in the first cache level. Sets without pairs do none.
+struct Pairs {
+    rounds: u32,
+}
+
+impl Kernel for Pairs {
+    /// Multiply-accumulates done.
+    type Output = u64;
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) -> u64 {
+        if const { !I::PAIRS } {
+            return 0;
+        }
+        let rows = core::hint::black_box([[3; ARRANGED]; ROWS_OF_PAIRS]);
+        let weights = core::hint::black_box([5i8; BYTES * 16]);
+        let mut acc = [[isa.splat(1); 2]; ROWS_OF_PAIRS];
+        for _ in 0..self.rounds {
+            isa.pairs(&mut acc, &rows, &weights, &weights);
+        }
+        let mut sums = [0; 16];
+        for a in acc.as_flattened() {
+            let a = *a;
+            isa.store_i32(a, &mut sums);
+            core::hint::black_box(&sums);
+        }
+        u64::from(self.rounds) * (ROWS_OF_PAIRS * BYTES * 2 * I::LANES) as u64
+    }
+}
+
 impl Platform {
     /// Multiply-accumulates per second (in units of 10^9) that one core reaches on registers: the best of a few runs of
     /// about a millisecond each.
     #[must_use]
     pub fn peak_gmacs(self) -> f64 {
-        self.rate::<4>().max(self.rate::<5>()).max(self.rate::<6>())
+        let pairs = rate(|rounds| self.run(Pairs { rounds }), (ROWS_OF_PAIRS * BYTES * 16) as f64);
+        self.rate::<4>().max(self.rate::<5>()).max(self.rate::<6>()).max(pairs)
     }
 
     /// The rate with so many vectors of weights.
     fn rate<const VECTORS: usize>(self) -> f64 {
-        let rate = |rounds| {
-            let start = Instant::now();
-            let macs = self.run(Dots::<VECTORS> { rounds: core::hint::black_box(rounds) });
-            macs as f64 / start.elapsed().as_nanos().max(1) as f64
-        };
-        // As many rounds as fill a millisecond.
-        let first = rate(10_000);
-        let macs_per_round = (ROWS * VECTORS * 4 * 16) as f64;
-        let rounds = (first * 1e6 / macs_per_round).clamp(1e3, 1e7) as u32;
-        (0..10).map(|_| rate(rounds)).fold(first, f64::max)
+        rate(|rounds| self.run(Dots::<VECTORS> { rounds }), (ROWS * VECTORS * 4 * 16) as f64)
     }
+}
+
+/// The best rate of work that takes a number of rounds, about `macs_per_round` multiply-accumulates each, and says how
+/// many it did.
+fn rate(work: impl Fn(u32) -> u64, macs_per_round: f64) -> f64 {
+    let rate = |rounds| {
+        let start = Instant::now();
+        let macs = work(core::hint::black_box(rounds));
+        macs as f64 / start.elapsed().as_nanos().max(1) as f64
+    };
+    // As many rounds as fill a millisecond.
+    let first = rate(10 + (1e6 / macs_per_round) as u32);
+    let rounds = (first * 1e6 / macs_per_round).clamp(10.0, 1e7) as u32;
+    (0..10).map(|_| rate(rounds)).fold(first, f64::max)
 }
 
 #[cfg(test)]

@@ -301,6 +301,36 @@ fn products_of_pairs() {
     }
 }
 
+#[test]
+fn pairs_are_chosen_where_they_pay() {
+    struct Has;
+    impl Kernel for Has {
+        type Output = bool;
+        #[inline(always)]
+        fn eval<I: Isa>(self, _: I) -> bool {
+            I::PAIRS
+        }
+    }
+    for platform in Platform::available() {
+        let chosen = |pairs| {
+            let mut rng = Rng::new(13);
+            // Weights in a bell have orders, extreme ones have none.
+            let chosen = |_| {
+                let (bench, conv, _) = build(&mut rng, Case::new([2, 4, 256], 32, 1), Tail::PLAIN);
+                let mut shelf = Shelf::new(0).with_pairs(pairs);
+                PackedConv::pack_on(platform, &conv, &bench, &mut shelf).is_in_pairs()
+            };
+            (0..20).map(chosen).filter(|&chosen| chosen).count()
+        };
+        if platform.run(Has) {
+            assert!((5..=15).contains(&chosen(None)), "{}", chosen(None));
+            assert_eq!((chosen(Some(true)), chosen(Some(false))), (20, 0));
+        } else {
+            assert_eq!((chosen(None), chosen(Some(true))), (0, 0), "{}", platform.name());
+        }
+    }
+}
+
 /// Rows and output channels of a platform's GEMM tile.
 pub(super) fn tile(platform: Platform) -> (usize, usize, usize) {
     struct Tile;

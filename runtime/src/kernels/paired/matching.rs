@@ -12,8 +12,8 @@ pub const CHANNELS: usize = 16;
 /// The largest sum of two weights of one sign: 255 * 128 fits an i16, 255 * 129 does not.
 pub const MOST: i16 = 128;
 
-/// Weights of a block, those of an input channel side by side.
-pub type Block = [[i16; CHANNELS]; BLOCK];
+/// Weights of a block, those of an output channel side by side.
+pub type Block = [[i16; BLOCK]; CHANNELS];
 
 /// For every input channel of a block those that fit it, a bit each.
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +22,30 @@ pub struct Fits([u16; BLOCK]);
 impl Fits {
     #[inline(always)]
     pub fn of(block: &Block) -> Self {
-        let mut fits = [0; BLOCK];
-        for i in 1..BLOCK {
-            for j in 0..i {
-                let mut most = 0;
-                for (a, b) in block[i].iter().zip(&block[j]) {
-                    most = most.max((a + b).abs());
+        // By output channels: a row of sums is a vector, and its maxima stay in a register.
+        let mut most = [[0; BLOCK]; BLOCK];
+        for (i, most) in most.iter_mut().enumerate() {
+            for weights in block {
+                let weight = weights[i];
+                for (most, other) in most.iter_mut().zip(weights) {
+                    *most = (*most).max((weight + other).abs());
                 }
-                let fit = u16::from(most <= MOST);
-                fits[i] |= fit << j;
-                fits[j] |= fit << i;
             }
         }
+        let mut fits = [0; BLOCK];
+        for (i, (fits, most)) in fits.iter_mut().zip(&most).enumerate() {
+            for (j, most) in most.iter().enumerate() {
+                *fits |= u16::from(*most <= MOST) << j;
+            }
+            *fits &= !(1 << i);
+        }
         Self(fits)
+    }
+
+    /// Input channels that fit another one, twice the edges.
+    #[inline(always)]
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|fits| fits.count_ones()).sum()
     }
 
     /// What fits in both.
@@ -57,17 +68,16 @@ impl Matching {
     /// pair more. It may miss the largest.
     #[inline(always)]
     pub fn find(Fits(fits): &Fits) -> Self {
+        let mut sorted: [usize; BLOCK] = core::array::from_fn(|i| i);
+        let choices = fits.map(u16::count_ones);
+        sorted.sort_unstable_by_key(|&i| choices[i]);
         let mut partner = [None; BLOCK];
         let mut free = u16::MAX;
-        let mut left = free;
-        while left != 0 {
-            let choices = |i: &usize| (fits[*i] & free).count_ones();
-            let i = ones(left).min_by_key(choices).expect("not empty");
-            left &= !(1 << i);
-            if let Some(j) = ones(fits[i] & free).min_by_key(choices) {
+        for i in sorted {
+            let near = if free >> i & 1 == 1 { fits[i] & free } else { 0 };
+            if let Some(j) = sorted.into_iter().find(|&j| near >> j & 1 == 1) {
                 (partner[i], partner[j]) = (Some(j), Some(i));
                 free &= !(1 << i | 1 << j);
-                left &= free;
             }
         }
         for i in ones(free) {
@@ -136,10 +146,10 @@ mod tests {
                 found.order.iter().for_each(|&i| seen[usize::from(i)] = true);
                 assert_eq!(seen, [true; BLOCK]);
                 for pair in found.order.as_chunks::<2>().0.iter().take(found.safe) {
-                    let [a, b] = pair.map(|i| block[usize::from(i)]);
-                    for (a, b) in a.iter().zip(b) {
+                    for weights in &block {
+                        let [a, b] = pair.map(|i| weights[usize::from(i)]);
                         for x in [[0, 255], [255, 0], [255, 255]] {
-                            let sum = x[0] * i32::from(*a) + x[1] * i32::from(b);
+                            let sum = x[0] * i32::from(a) + x[1] * i32::from(b);
                             assert!(i16::try_from(sum).is_ok(), "{a} {b}");
                         }
                     }
@@ -161,13 +171,11 @@ mod tests {
     #[test]
     fn halves_are_matched_and_what_fits_nothing_is_left() {
         // Half of the channels fit the other half only.
-        let mut block = [[0; CHANNELS]; BLOCK];
-        for (i, row) in block.iter_mut().enumerate() {
-            row[0] = if i % 2 == 0 { 127 } else { 1 };
-        }
+        let mut block = [[0; BLOCK]; CHANNELS];
+        block[0] = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { 1 });
         assert_eq!(Matching::find(&Fits::of(&block)).safe, BLOCK / 2);
         // Nothing fits anything.
-        let found = Matching::find(&Fits::of(&[[127; CHANNELS]; BLOCK]));
+        let found = Matching::find(&Fits::of(&[[127; BLOCK]; CHANNELS]));
         assert_eq!((found.safe, found.order[15]), (0, 15));
     }
 }

@@ -14,7 +14,7 @@ use super::gemm::MAX_ROWS;
 use crate::isa::{ARRANGED, Isa, Runs};
 use matching::{BLOCK, CHANNELS};
 pub(super) use order::{Order, orders};
-pub(super) use tile::{finished, tile};
+pub(super) use tile::{Panels, finished, tile};
 
 /// Rows of a tile of sets that have pairs.
 const ROWS: usize = 4;

@@ -28,10 +28,10 @@ impl Panel {
     fn new(weights: &[u8], k: usize) -> Self {
         let mut blocks = Vec::with_capacity(k / BLOCK);
         for start in (0..k).step_by(BLOCK) {
-            let mut block: Block = [[0; CHANNELS]; BLOCK];
-            for (n, weights) in weights.chunks_exact(k).enumerate() {
-                for (row, weight) in block.iter_mut().zip(&weights[start..start + BLOCK]) {
-                    row[n] = i16::from(*weight as i8);
+            let mut block: Block = [[0; BLOCK]; CHANNELS];
+            for (row, weights) in block.iter_mut().zip(weights.chunks_exact(k)) {
+                for (row, weight) in row.iter_mut().zip(&weights[start..start + BLOCK]) {
+                    *row = i16::from(*weight as i8);
                 }
             }
             blocks.push(Fits::of(&block));
@@ -60,27 +60,38 @@ pub fn orders(weights: &[u8], k: usize) -> (Vec<(usize, Order)>, bool) {
 
 /// The best division of panels into halves that share an order, and the time that a tile takes.
 fn shared(panels: &[Panel]) -> (usize, Vec<(usize, Order)>) {
-    let whole = Order::of(panels);
-    let time = BLOCK * whole.order.len() + panels.len() * PRODUCTS * whole.row();
-    if panels.len() > 1 && !whole.again.is_empty() {
+    let fits: Vec<Fits> = (0..panels[0].0.len())
+        .map(|block| panels[1..].iter().fold(panels[0].0[block], |fits, p| fits.and(p.0[block])))
+        .collect();
+    let halves = || {
         let (left, right) = panels.split_at(panels.len().div_ceil(2));
         let (left, right) = (shared(left), shared(right));
-        if left.0 + right.0 < time {
-            return (left.0 + right.0, left.1.into_iter().chain(right.1).collect());
+        (left.0 + right.0, left.1.into_iter().chain(right.1).collect())
+    };
+    // Where channels fit two others each, about half of them find a partner.
+    if panels.len() > 1
+        && fits.iter().map(Fits::count).sum::<u32>() < (2 * BLOCK * fits.len()) as u32
+    {
+        return halves();
+    }
+    let whole = Order::of(&fits);
+    let time = BLOCK * whole.order.len() + panels.len() * PRODUCTS * whole.row();
+    if panels.len() > 1 && !whole.again.is_empty() {
+        let halves = halves();
+        if halves.0 < time {
+            return halves;
         }
     }
     (time, alloc::vec![(panels.len(), whole)])
 }
 
 impl Order {
-    /// One that suits all of some panels.
-    fn of(panels: &[Panel]) -> Self {
-        let blocks = panels[0].0.len();
-        let mut order = Vec::with_capacity(blocks);
+    /// One for all blocks of a row.
+    fn of(fits: &[Fits]) -> Self {
+        let mut order = Vec::with_capacity(fits.len());
         let mut again = Vec::new();
-        for block in 0..blocks {
-            let fits = panels[1..].iter().fold(panels[0].0[block], |fits, p| fits.and(p.0[block]));
-            let found = Matching::find(&fits);
+        for (block, fits) in fits.iter().enumerate() {
+            let found = Matching::find(fits);
             order.push(found.order);
             again.extend((found.safe..BLOCK / 2).map(|pair| (block * BLOCK / 2 + pair) as u16));
         }
