@@ -55,7 +55,10 @@ impl Platform {
         let vector = [Neon::new().map(Set::Neon)];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let vector: [Option<Set>; 0] = [];
-        scalar.chain(vector.into_iter().flatten()).map(Self)
+        let sets = scalar.chain(vector.into_iter().flatten()).map(Self);
+        #[cfg(all(test, feature = "std"))]
+        let sets = sets.filter(|set| tests::wanted(set.name()));
+        sets
     }
 
     /// The set of that name, if this machine has it.
@@ -112,6 +115,22 @@ impl Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether tests run on a set: `KENAR_TEST_SETS`, where it is given, names those they run on. Emulators are slow,
+    /// and need not repeat what the processor itself has run.
+    #[cfg(feature = "std")]
+    pub(super) fn wanted(name: &str) -> bool {
+        std::env::var("KENAR_TEST_SETS").map_or(true, |sets| sets.split(',').any(|set| set == name))
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn sets_asked_for_are_there() {
+        let sets = std::env::var("KENAR_TEST_SETS").unwrap_or("scalar".into());
+        for set in sets.split(',') {
+            assert!(Platform::by_name(set).is_some(), "this machine has no {set}");
+        }
+    }
 
     #[test]
     fn names_find_their_platform() {
