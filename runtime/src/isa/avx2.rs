@@ -75,6 +75,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn fits(self, rows: &[[i8; 16]; 16]) -> [u16; 16] {
+        proven!(pairs::fits(rows))
+    }
+
+    #[inline(always)]
     fn mul_add(self, acc: __m256i, x: __m256i, y: __m256i) -> __m256i {
         // The high half of each i32 of `y` is cleared, so the second of the two products is zero.
         proven!({

@@ -163,6 +163,19 @@ pub trait Isa: Words {
         unreachable!("the set has no products of pairs")
     }
 
+    /// For every column `i` those columns `j` other than it, a bit each, for which `w[i] + w[j]` is an i8 in all rows.
+    #[inline(always)]
+    fn fits(self, rows: &[[i8; 16]; 16]) -> [u16; 16] {
+        let mut fits = [0; 16];
+        for (i, fits) in fits.iter_mut().enumerate() {
+            for j in (0..16).filter(|&j| j != i) {
+                let fit = rows.iter().all(|w| w[i].checked_add(w[j]).is_some());
+                *fits |= u16::from(fit) << j;
+            }
+        }
+        fits
+    }
+
     /// All lanes `x`.
     fn splat(self, x: i32) -> Self::I;
     /// The first `LANES` values.

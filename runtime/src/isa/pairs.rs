@@ -183,3 +183,26 @@ pub(super) fn arrange<const R: usize>(
         }
     }
 }
+
+/// Columns that fit each other, as [`super::Isa::fits`] says.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn fits(rows: &[[i8; 16]; 16]) -> [u16; 16] {
+    let (two, _) = rows.as_flattened().as_chunks::<32>();
+    let zero = _mm256_setzero_si256();
+    let mut fits = [0; 16];
+    for (i, fits) in fits.iter_mut().enumerate() {
+        let column = _mm256_set1_epi8(i as i8);
+        let mut beyond = zero;
+        for rows in two {
+            // SAFETY: an array of the vector's size; the load needs no alignment.
+            let w = unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) };
+            let other = _mm256_shuffle_epi8(w, column);
+            let (sum, limited) = (_mm256_add_epi8(w, other), _mm256_adds_epi8(w, other));
+            beyond = _mm256_or_si256(beyond, _mm256_xor_si256(sum, limited));
+        }
+        let fit = _mm256_movemask_epi8(_mm256_cmpeq_epi8(beyond, zero)) as u32;
+        *fits = (fit & fit >> 16) as u16 & !(1 << i);
+    }
+    fits
+}

@@ -412,6 +412,11 @@ fn own_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
 /// Tiles of arranged activations, by the definition on sets that have none.
 #[inline(always)]
 fn pairs<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+    for deviation in [20.0, 40.0, 50.0, 90.0] {
+        let mut rows = [[0; 16]; 16];
+        rows.as_flattened_mut().iter_mut().for_each(|w| *w = rng.bell(deviation) as i8);
+        put(seen, "fits", isa.fits(&rows).map(i64::from));
+    }
     pair_tile::<I, 1, 1>(isa, rng, seen, "pairs 1x1");
     pair_tile::<I, 2, 1>(isa, rng, seen, "pairs 2x1");
     pair_tile::<I, 3, 1>(isa, rng, seen, "pairs 3x1");

@@ -72,7 +72,7 @@ pub(super) struct Weights {
 impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(
-        _: I,
+        isa: I,
         body: &Body,
         groups: usize,
         source: Source<'_>,
@@ -97,7 +97,7 @@ impl Weights {
         let mut blocking = chosen.unwrap_or_else(usual);
         blocking.wide &= I::WIDE > 0 && depth.div_ceil(4).is_multiple_of(4) && g.pixels() > 1;
         let orders = if const { I::PAIRS } {
-            orders::<I>(body, groups, source, (runs, depth), shelf.pairs)
+            orders(isa, body, groups, source, (runs, depth), shelf.pairs)
         } else {
             Vec::new()
         };
@@ -216,6 +216,7 @@ impl Weights {
 /// An order for every panel, or none.
 #[inline(always)]
 fn orders<I: Isa>(
+    isa: I,
     body: &Body,
     groups: usize,
     source: Source<'_>,
@@ -236,7 +237,7 @@ fn orders<I: Isa>(
             let channel = source.channel(group * per_group + n);
             row[..channel.len()].copy_from_slice(channel);
         }
-        let (found, faster) = paired::orders(&rows, k);
+        let (found, faster) = paired::orders(isa, &rows, k);
         pays &= faster;
         for (panels, order) in found {
             let order = Arc::new(order);

@@ -5,6 +5,8 @@
 //! as activations come in the same order: a perfect matching of the graph whose edges join channels that fit each other
 //! in all output channels of a panel.
 
+use crate::isa::Isa;
+
 /// Input channels that are matched among each other: as many as a shuffle of bytes reorders.
 pub const BLOCK: usize = 16;
 /// Output channels that a matching has to suit.
@@ -13,33 +15,17 @@ pub const CHANNELS: usize = 16;
 pub const MOST: i16 = 128;
 
 /// Weights of a block, those of an output channel side by side.
-pub type Block = [[i16; BLOCK]; CHANNELS];
+pub type Block = [[i8; BLOCK]; CHANNELS];
 
 /// For every input channel of a block those that fit it, a bit each.
 #[derive(Clone, Copy, Debug)]
 pub struct Fits([u16; BLOCK]);
 
 impl Fits {
+    /// Those whose sums stay in i8 in all output channels; that a sum of 128 would do as well is not used.
     #[inline(always)]
-    pub fn of(block: &Block) -> Self {
-        // By output channels: a row of sums is a vector, and its maxima stay in a register.
-        let mut most = [[0; BLOCK]; BLOCK];
-        for (i, most) in most.iter_mut().enumerate() {
-            for weights in block {
-                let weight = weights[i];
-                for (most, other) in most.iter_mut().zip(weights) {
-                    *most = (*most).max((weight + other).abs());
-                }
-            }
-        }
-        let mut fits = [0; BLOCK];
-        for (i, (fits, most)) in fits.iter_mut().zip(&most).enumerate() {
-            for (j, most) in most.iter().enumerate() {
-                *fits |= u16::from(*most <= MOST) << j;
-            }
-            *fits &= !(1 << i);
-        }
-        Self(fits)
+    pub fn of<I: Isa>(isa: I, block: &Block) -> Self {
+        Self(isa.fits(block))
     }
 
     /// Input channels that fit another one, twice the edges.
@@ -68,14 +54,21 @@ impl Matching {
     /// pair more. It may miss the largest.
     #[inline(always)]
     pub fn find(Fits(fits): &Fits) -> Self {
-        let mut sorted: [usize; BLOCK] = core::array::from_fn(|i| i);
-        let choices = fits.map(u16::count_ones);
-        sorted.sort_unstable_by_key(|&i| choices[i]);
+        // Channels by the number of those that fit them.
+        let mut with = [0; BLOCK];
+        for (i, fits) in fits.iter().enumerate() {
+            with[fits.count_ones() as usize] |= 1 << i;
+        }
         let mut partner = [None; BLOCK];
         let mut free = u16::MAX;
-        for i in sorted {
-            let near = if free >> i & 1 == 1 { fits[i] & free } else { 0 };
-            if let Some(j) = sorted.into_iter().find(|&j| near >> j & 1 == 1) {
+        for few in with {
+            for i in ones(few) {
+                let near = if free >> i & 1 == 1 { fits[i] & free } else { 0 };
+                if near == 0 {
+                    continue;
+                }
+                let first = with.iter().map(|few| few & near).find(|&few| few != 0);
+                let j = first.unwrap_or(near).trailing_zeros() as usize;
                 (partner[i], partner[j]) = (Some(j), Some(i));
                 free &= !(1 << i | 1 << j);
             }
@@ -129,10 +122,11 @@ fn ones(mut bits: u16) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isa::Scalar;
     use crate::testing::Rng;
 
     fn block(rng: &mut Rng, deviation: f32) -> Block {
-        core::array::from_fn(|_| core::array::from_fn(|_| rng.bell(deviation) as i16))
+        core::array::from_fn(|_| core::array::from_fn(|_| rng.bell(deviation) as i8))
     }
 
     #[test]
@@ -141,7 +135,7 @@ mod tests {
         for deviation in [20.0, 40.0, 60.0, 90.0, 300.0] {
             for _ in 0..100 {
                 let block = block(&mut rng, deviation);
-                let found = Matching::find(&Fits::of(&block));
+                let found = Matching::find(&Fits::of(Scalar, &block));
                 let mut seen = [false; BLOCK];
                 found.order.iter().for_each(|&i| seen[usize::from(i)] = true);
                 assert_eq!(seen, [true; BLOCK]);
@@ -163,7 +157,7 @@ mod tests {
         let mut rng = Rng::new(2);
         // Three and a half deviations are 127: about a thousand input channels.
         let whole = (0..200)
-            .filter(|_| Matching::find(&Fits::of(&block(&mut rng, 36.0))).safe == BLOCK / 2)
+            .filter(|_| Matching::find(&Fits::of(Scalar, &block(&mut rng, 36.0))).safe == BLOCK / 2)
             .count();
         assert!(whole >= 195, "{whole}");
     }
@@ -173,9 +167,9 @@ mod tests {
         // Half of the channels fit the other half only.
         let mut block = [[0; BLOCK]; CHANNELS];
         block[0] = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { 1 });
-        assert_eq!(Matching::find(&Fits::of(&block)).safe, BLOCK / 2);
+        assert_eq!(Matching::find(&Fits::of(Scalar, &block)).safe, BLOCK / 2);
         // Nothing fits anything.
-        let found = Matching::find(&Fits::of(&[[127; BLOCK]; CHANNELS]));
+        let found = Matching::find(&Fits::of(Scalar, &[[127; BLOCK]; CHANNELS]));
         assert_eq!((found.safe, found.order[15]), (0, 15));
     }
 }

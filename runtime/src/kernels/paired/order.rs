@@ -1,7 +1,7 @@
 //! The order in which panels read the bytes of a window.
 
 use super::matching::{BLOCK, Block, CHANNELS, Fits, MOST, Matching};
-use crate::isa::ARRANGED;
+use crate::isa::{ARRANGED, Isa};
 use alloc::vec::Vec;
 
 /// Time of a tile's products of a byte of every row, where arranging it is 1.
@@ -25,16 +25,16 @@ struct Panel(Vec<Fits>);
 impl Panel {
     /// Of up to 16 output channels, `k` weights of each.
     #[inline(always)]
-    fn new(weights: &[u8], k: usize) -> Self {
+    fn new<I: Isa>(isa: I, weights: &[u8], k: usize) -> Self {
         let mut blocks = Vec::with_capacity(k / BLOCK);
         for start in (0..k).step_by(BLOCK) {
             let mut block: Block = [[0; BLOCK]; CHANNELS];
             for (row, weights) in block.iter_mut().zip(weights.chunks_exact(k)) {
                 for (row, weight) in row.iter_mut().zip(&weights[start..start + BLOCK]) {
-                    *row = i16::from(*weight as i8);
+                    *row = *weight as i8;
                 }
             }
-            blocks.push(Fits::of(&block));
+            blocks.push(Fits::of(isa, &block));
         }
         Self(blocks)
     }
@@ -43,12 +43,12 @@ impl Panel {
 /// Orders for panels of the [`CHANNELS`] next output channels each, of `k` weights per channel: each with how many
 /// panels share it. And whether tiles take less time with them than without.
 #[inline(always)]
-pub fn orders(weights: &[u8], k: usize) -> (Vec<(usize, Order)>, bool) {
+pub fn orders<I: Isa>(isa: I, weights: &[u8], k: usize) -> (Vec<(usize, Order)>, bool) {
     let (mut orders, mut time) = (Vec::new(), 0);
     for weights in weights.chunks(SHARING * CHANNELS * k) {
         let mut panels = Vec::with_capacity(SHARING);
         for weights in weights.chunks(CHANNELS * k) {
-            panels.push(Panel::new(weights, k));
+            panels.push(Panel::new(isa, weights, k));
         }
         let (some_time, some) = shared(&panels);
         orders.extend(some);
