@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(uname -m)" = x86_64 ] || { echo "avx512: skipped, not an x86-64 machine"; exit 0; }
 ! grep -qw avx512_vnni /proc/cpuinfo || { echo "avx512: skipped, the ordinary tests ran it on this machine"; exit 0; }
-limit="${KENAR_BOCHS_SECONDS:-900}"
+limit="${KENAR_BOCHS_SECONDS:-1800}"
 
 root=""
 [ "$(id -u)" = 0 ] || root="sudo"
@@ -34,8 +34,8 @@ if [ ! -s $folder/cd/vmlinuz ]; then
 fi
 
 # As compiled for the workspace's tests, so that it is there already.
-tests="$(cargo test --release --workspace --lib --no-run 2>&1 |
-    sed -n 's,.*Executable unittests src/lib.rs (\(.*/kenar-[0-9a-f]*\)),\1,p')"
+cargo test --release --workspace --lib --no-run 2>&1 | tee $folder/build.log
+tests="$(sed -n 's,.*Executable unittests src/lib.rs (\(.*/kenar-[0-9a-f]*\)),\1,p' $folder/build.log)"
 strip -o $folder/files/bin/kenar "$tests"
 for library in $(ldd "$tests" | grep -o '/[^ ]*'); do
     cp -L --parents "$library" $folder/files

@@ -164,9 +164,9 @@ mod tests {
 
     #[test]
     fn halves_are_matched_and_what_fits_nothing_is_left() {
-        // Half of the channels fit the other half only.
+        // Half of the channels do not fit each other.
         let mut block = [[0; BLOCK]; CHANNELS];
-        block[0] = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { 1 });
+        block[0] = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { 0 });
         assert_eq!(Matching::find(&Fits::of(Scalar, &block)).safe, BLOCK / 2);
         // Nothing fits anything.
         let found = Matching::find(&Fits::of(Scalar, &[[127; BLOCK]; CHANNELS]));

@@ -75,12 +75,12 @@ pub struct Panels<'p, 'a, I: Isa> {
 }
 
 /// One tile of each panel, `MR` rows.
-struct Row<'p, 'a, I: Isa, const MR: usize> {
+struct TileOfEach<'p, 'a, I: Isa, const MR: usize> {
     isa: I,
     panels: Panels<'p, 'a, I>,
 }
 
-impl<I0: Isa, const MR: usize> Kernel for Row<'_, '_, I0, MR> {
+impl<I0: Isa, const MR: usize> Kernel for TileOfEach<'_, '_, I0, MR> {
     type Output = ();
 
     #[inline(always)]
@@ -131,9 +131,9 @@ impl<I0: Isa, const MR: usize> Kernel for Row<'_, '_, I0, MR> {
 pub fn finished<I: Isa>(isa: I, panels: Panels<'_, '_, I>) {
     if const { I::PAIRS } {
         match panels.pixels.len() {
-            2 => isa.enter(Row::<I, 2> { isa, panels }),
-            3 => isa.enter(Row::<I, 3> { isa, panels }),
-            4 => isa.enter(Row::<I, 4> { isa, panels }),
+            2 => isa.enter(TileOfEach::<I, 2> { isa, panels }),
+            3 => isa.enter(TileOfEach::<I, 3> { isa, panels }),
+            4 => isa.enter(TileOfEach::<I, 4> { isa, panels }),
             _ => unreachable!("no such tile"),
         }
     }
