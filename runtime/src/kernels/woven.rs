@@ -12,7 +12,8 @@
 //! lanes exchanged inside of 128 bits. The results are interleaved as they become bytes.
 
 use super::conv::{Body, Source};
-use super::live::Live;
+use super::geometry::Geometry;
+use super::live::{FAR, LINE, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::quads::Pixels;
 use super::scale::scaled;
@@ -104,19 +105,54 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let block = VECTORS * I::LANES;
-    for (first, packed) in
-        (0..).step_by(block).zip(weights.packed.chunks_exact(weights.block_bytes))
-    {
-        for segment in segments(&body.geometry, range.clone(), usize::MAX) {
-            let bias = &weights.bias[first..][..block];
-            let multiplier = &weights.multiplier[first..][..block];
-            let live = &mut live;
-            let row = Row { body, input, segment, first, packed, bias, multiplier, live };
-            run_row(isa, weights.tile, row);
-            let pixel = segment.y * body.geometry.output[1] + segment.x;
-            live.after_quads(isa, pixel..pixel + segment.width, first, block);
+    let g = &body.geometry;
+    let blocks = (0..).step_by(block).zip(weights.packed.chunks_exact(weights.block_bytes));
+    if block < LINE && input.len() > FAR {
+        // A block is a part of a cache line: far maps come once for all blocks, a row ahead.
+        for segment in segments(g, range, usize::MAX) {
+            let next = next_lines(g, segment.y);
+            let part = next.len().div_ceil(body.channels_out / block).next_multiple_of(LINE);
+            for (index, (first, packed)) in blocks.clone().enumerate() {
+                let start = next.start + index * part;
+                for at in (start..next.end.min(start + part)).step_by(LINE) {
+                    isa.prefetch_line(input, at);
+                }
+                run_block(isa, body, weights, input, &mut live, (segment, first, packed));
+            }
+        }
+        return;
+    }
+    for (first, packed) in blocks {
+        for segment in segments(g, range.clone(), usize::MAX) {
+            run_block(isa, body, weights, input, &mut live, (segment, first, packed));
         }
     }
+}
+
+/// A block of channels from `first` on of the pixels of a segment.
+#[inline(always)]
+fn run_block<I: Isa>(
+    isa: I,
+    body: &Body,
+    weights: &Weights,
+    input: &[u8],
+    live: &mut Live<'_, I>,
+    (segment, first, packed): (Segment, usize, &[i8]),
+) {
+    let block = VECTORS * I::LANES;
+    let bias = &weights.bias[first..][..block];
+    let multiplier = &weights.multiplier[first..][..block];
+    let row = Row { body, input, segment, first, packed, bias, multiplier, live: &mut *live };
+    run_row(isa, weights.tile, row);
+    let pixel = segment.y * body.geometry.output[1] + segment.x;
+    live.after_quads(isa, pixel..pixel + segment.width, first, block);
+}
+
+/// The input bytes that the output row behind `y` reads and row `y` does not; they may end behind the map.
+fn next_lines(g: &Geometry, y: usize) -> Range<usize> {
+    let end = ((y + 1) * g.stride[0] + g.size[0]).saturating_sub(g.padding[0]);
+    let line = g.input[1] * g.pixel_stride;
+    end.saturating_sub(g.stride[0]) * line..end * line
 }
 
 /// A segment, and what belongs to the channels of a block.

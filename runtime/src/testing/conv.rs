@@ -446,6 +446,20 @@ fn small_groups_that_fill_vectors() {
 }
 
 #[test]
+fn small_groups_in_far_maps() {
+    let mut rng = Rng::new(14);
+    for platform in Platform::available() {
+        for stride in [1, 2] {
+            for behind in [[1, 1], [0, 2]] {
+                let case = Case::new([21, 100, 256], 256, 3).groups(32).stride(stride);
+                let case = Case { behind: Some(behind), ..case };
+                check(&mut rng, platform, case, Tail::PLAIN, 1 + 2 * behind[0]);
+            }
+        }
+    }
+}
+
+#[test]
 fn uneven_groups() {
     let mut rng = Rng::new(4);
     for platform in Platform::available() {
