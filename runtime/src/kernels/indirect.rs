@@ -15,6 +15,7 @@ use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
 use crate::pages::Pages;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -58,7 +59,7 @@ pub(super) struct Weights {
     packed: Packed,
     panels: Vec<Panel>,
     /// What sums of arranged activations start from; empty if none are.
-    bias: Vec<i32>,
+    bias: Box<[i32]>,
     /// Runs and bytes of a run, as the micro-kernel sees them.
     runs: usize,
     depth: usize,
@@ -66,7 +67,7 @@ pub(super) struct Weights {
     /// How the panels are made and grouped.
     blocking: Blocking,
     /// A run of zero points, with what the micro-kernel reads behind it.
-    padding: Vec<u8>,
+    padding: Box<[u8]>,
 }
 
 impl Weights {
@@ -154,7 +155,7 @@ impl Weights {
                 panel::<I>(out, p.vectors, channels, runs, depth, run);
             }
         }
-        let padding = alloc::vec![body.zero; groups * depth + SPARE];
+        let padding = alloc::vec![body.zero; groups * depth + SPARE].into();
         let mut bias = Vec::new();
         if !orders.is_empty() {
             bias.extend_from_slice(&body.bias);
@@ -163,7 +164,7 @@ impl Weights {
                 *bias = bias.wrapping_sub(sum.wrapping_mul(128 - I::BIAS));
             }
         }
-        Self { packed, panels, bias, runs, depth, walk, blocking, padding }
+        Self { packed, panels, bias: bias.into(), runs, depth, walk, blocking, padding }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
