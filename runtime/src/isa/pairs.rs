@@ -35,6 +35,36 @@ macro_rules! quad {
     };
 }
 
+/// All quads of a tile: `$quad` multiplies one by `$bytes` bytes of weights, in the registers of the operands behind.
+macro_rules! quads {
+    ($rows:ident, $w:ident, $quads:ident, $ahead:ident; $quad:expr, $bytes:literal; $($operands:tt)*) => {
+        // SAFETY: these instructions are of AVX2 and read what the caller vouches for; hints read nothing.
+        unsafe {
+            asm!(
+                "2:",
+                "prefetcht1 byte ptr [{ahead}]",
+                $quad,
+                "add {rows}, 4",
+                concat!("add {w}, ", $bytes),
+                "add {ahead}, 64",
+                "dec {quads}",
+                "jnz 2b",
+                $($operands)*
+                u = out(ymm_reg) _,
+                x = out(ymm_reg) _,
+                p = out(ymm_reg) _,
+                ones = in(ymm_reg) _mm256_set1_epi16(1),
+                rows = inout(reg) $rows => _,
+                w = inout(reg) $w => _,
+                ahead = inout(reg) $ahead => _,
+                quads = inout(reg) $quads => _,
+                row = const ARRANGED,
+                options(readonly, nostack),
+            );
+        }
+    };
+}
+
 /// A tile of so many rows by two vectors, and one by one vector.
 macro_rules! tile {
     ($two:ident, $one:ident, $rows:literal: $($row:literal $a:ident $b:ident)*) => {
@@ -44,32 +74,11 @@ macro_rules! tile {
         #[target_feature(enable = "avx2")]
         #[inline]
         unsafe fn $two(acc: &mut [[__m256i; 2]; $rows], rows: *const u8, w: *const i8, quads: usize, ahead: *const i8) {
-            // SAFETY: these instructions are of AVX2 and read what the caller vouches for; hints read nothing.
-            unsafe {
-                asm!(
-                    "2:",
-                    "prefetcht1 byte ptr [{ahead}]",
-                    quad!("{w}", "{w} + 32"; $($row $a $b)*),
-                    "add {rows}, 4",
-                    "add {w}, 64",
-                    "add {ahead}, 64",
-                    "dec {quads}",
-                    "jnz 2b",
-                    $($a = inout(ymm_reg) acc[$row][0], $b = inout(ymm_reg) acc[$row][1],)*
-                    u = out(ymm_reg) _,
-                    v = out(ymm_reg) _,
-                    x = out(ymm_reg) _,
-                    p = out(ymm_reg) _,
-                    q = out(ymm_reg) _,
-                    ones = in(ymm_reg) _mm256_set1_epi16(1),
-                    rows = inout(reg) rows => _,
-                    w = inout(reg) w => _,
-                    ahead = inout(reg) ahead => _,
-                    quads = inout(reg) quads => _,
-                    row = const ARRANGED,
-                    options(readonly, nostack),
-                );
-            }
+            quads!(rows, w, quads, ahead; quad!("{w}", "{w} + 32"; $($row $a $b)*), 64;
+                $($a = inout(ymm_reg) acc[$row][0], $b = inout(ymm_reg) acc[$row][1],)*
+                v = out(ymm_reg) _,
+                q = out(ymm_reg) _,
+            );
         }
 
         /// # Safety
@@ -78,30 +87,9 @@ macro_rules! tile {
         #[target_feature(enable = "avx2")]
         #[inline]
         unsafe fn $one(acc: &mut [[__m256i; 1]; $rows], rows: *const u8, w: *const i8, quads: usize, ahead: *const i8) {
-            // SAFETY: these instructions are of AVX2 and read what the caller vouches for; hints read nothing.
-            unsafe {
-                asm!(
-                    "2:",
-                    "prefetcht1 byte ptr [{ahead}]",
-                    quad!("{w}"; $($row $a)*),
-                    "add {rows}, 4",
-                    "add {w}, 32",
-                    "add {ahead}, 64",
-                    "dec {quads}",
-                    "jnz 2b",
-                    $($a = inout(ymm_reg) acc[$row][0],)*
-                    u = out(ymm_reg) _,
-                    x = out(ymm_reg) _,
-                    p = out(ymm_reg) _,
-                    ones = in(ymm_reg) _mm256_set1_epi16(1),
-                    rows = inout(reg) rows => _,
-                    w = inout(reg) w => _,
-                    ahead = inout(reg) ahead => _,
-                    quads = inout(reg) quads => _,
-                    row = const ARRANGED,
-                    options(readonly, nostack),
-                );
-            }
+            quads!(rows, w, quads, ahead; quad!("{w}"; $($row $a)*), 32;
+                $($a = inout(ymm_reg) acc[$row][0],)*
+            );
         }
     };
 }

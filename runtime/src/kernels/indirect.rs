@@ -160,7 +160,7 @@ impl Weights {
         if !orders.is_empty() {
             bias.extend_from_slice(&body.bias);
             for (n, bias) in bias[..body.channels_out].iter_mut().enumerate() {
-                let sum: i32 = source.channel(n).iter().map(|w| i32::from(*w as i8)).sum();
+                let sum = source.sum(n);
                 *bias = bias.wrapping_sub(sum.wrapping_mul(128 - I::BIAS));
             }
         }

@@ -8,25 +8,31 @@ use crate::kernels::indirect::Panel;
 use crate::kernels::live::Live;
 use core::ops::Range;
 
-/// A tile and the end of its sums.
-struct Tile<'a, I: Isa, E, const MR: usize, const NV: usize> {
+/// Multiplies, and passes the sums to their end.
+#[inline(always)]
+fn multiply<I: Isa, E: End<I>, const MR: usize, const NV: usize>(
     isa: I,
-    x: &'a Arranged,
-    weights: &'a [i8],
-    ahead: &'a [i8],
+    (x, weights, ahead): (&Arranged, &[i8], &[i8]),
     end: E,
+) {
+    let mut acc: [[I::I; NV]; MR] =
+        core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
+    isa.pairs(&mut acc, &x.0, weights, ahead);
+    end.take(isa, &acc);
 }
 
-impl<I0: Isa, E: End<I0>, const MR: usize, const NV: usize> Kernel for Tile<'_, I0, E, MR, NV> {
+/// A tile whose sums go to memory.
+struct Tile<'a, const MR: usize, const NV: usize> {
+    operands: (&'a Arranged, &'a [i8], &'a [i8]),
+    end: ToMemory<'a>,
+}
+
+impl<const MR: usize, const NV: usize> Kernel for Tile<'_, MR, NV> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, _: I) {
-        let Self { isa, x, weights, ahead, end } = self;
-        let mut acc: [[I0::I; NV]; MR] =
-            core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
-        isa.pairs(&mut acc, &x.0, weights, ahead);
-        end.take(isa, &acc);
+    fn eval<I: Isa>(self, isa: I) {
+        multiply::<I, _, MR, NV>(isa, self.operands, self.end);
     }
 }
 
@@ -34,10 +40,7 @@ impl<I0: Isa, E: End<I0>, const MR: usize, const NV: usize> Kernel for Tile<'_, 
 macro_rules! shapes {
     ($isa:ident, $shape:ident, $operands:ident, $end:ident; $($mr:literal $nv:literal)*) => {
         match $shape {
-            $(($mr, $nv) => {
-                let (x, weights, ahead) = $operands;
-                $isa.enter(Tile::<_, _, $mr, $nv> { isa: $isa, x, weights, ahead, end: $end });
-            })*
+            $(($mr, $nv) => $isa.enter(Tile::<$mr, $nv> { operands: $operands, end: $end }),)*
             _ => unreachable!("no such tile"),
         }
     };
@@ -111,16 +114,9 @@ impl<I0: Isa, const MR: usize> Kernel for TileOfEach<'_, '_, I0, MR> {
             live.prefetch(isa, after.clone(), channel, CHANNELS);
             let (bias, multiplier) = (&bias[channel..], &body.multiplier[channel..]);
             let end = ToEpilogue { bias, multiplier, live, pixel: pixels.start, channel };
-            let mut acc: [[I0::I; 2]; MR] =
-                core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, 2)));
             let weights = &packed[p.weights.0..][..p.weights.1];
-            isa.pairs(
-                &mut acc,
-                &arranged.0,
-                weights,
-                if ahead.is_empty() { weights } else { ahead },
-            );
-            end.take(isa, &acc);
+            let asked = if ahead.is_empty() { weights } else { ahead };
+            multiply::<I0, _, MR, 2>(isa, (&*arranged, weights, asked), end);
             ahead = ahead.get(p.weights.1..).unwrap_or(&[]);
         }
     }
