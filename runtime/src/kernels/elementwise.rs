@@ -189,45 +189,50 @@ fn quads<I: Isa, const NV: usize>(
     singles(isa, op, operands, live, Place { pixels, channels });
 }
 
-/// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while all pixels
-/// pass. Squeeze and excitation does nothing else with a map.
+/// Bytes of pixels that pass under the gates of some channels before those of the next ones come: maps are read as they
+/// lie in memory, but for what stays in the first cache level.
+const PASSING: usize = 8 << 10;
+
+/// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while pixels pass.
+/// Squeeze and excitation does nothing else with a map.
 #[inline(always)]
 fn gated<I: Isa>(
     isa: I,
     op: &PackedElementwise,
-    operands: (&[u8], &[u8]),
+    (input, gates): (&[u8], &[u8]),
     live: &mut Live<'_, I>,
     Place { pixels, channels }: Place,
 ) {
     let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
-    let (input, gates) = operands;
     let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
     let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
-    for channel in (channels.start..channels.start + whole).step_by(step) {
-        // No closures, as in `Pixels::quad`.
-        let factors = [
-            isa.to_f32(gate.load(isa, gates, channel)),
-            isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
-            isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
-            isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
-        ];
-        for pixel in pixels.clone() {
-            let at = pixel * op.input.pixel_stride + channel;
-            let x = &input[at..at + step];
-            let value = [
-                gate_value(isa, x, offset, factors[0], multiplier),
-                gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
-                gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
-                gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+    let count = (PASSING / channels.len()).clamp(8, 64);
+    for start in pixels.clone().step_by(count) {
+        let passing = start..pixels.end.min(start + count);
+        for channel in (channels.start..channels.start + whole).step_by(step) {
+            // No closures, as in `Pixels::quad`.
+            let factors = [
+                isa.to_f32(gate.load(isa, gates, channel)),
+                isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
+                isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
+                isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
             ];
-            live.quad::<4>(isa, value, pixel, channel);
+            for pixel in passing.clone() {
+                let at = pixel * op.input.pixel_stride + channel;
+                let x = &input[at..at + step];
+                let value = [
+                    gate_value(isa, x, offset, factors[0], multiplier),
+                    gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
+                    gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
+                    gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+                ];
+                live.quad::<4>(isa, value, pixel, channel);
+            }
         }
-    }
-    for pixel in pixels.clone() {
-        live.after_quads(isa, pixel..pixel + 1, channels.start, whole);
+        live.after_quads(isa, passing, channels.start, whole);
     }
     let channels = channels.start + whole..channels.end;
-    singles(isa, op, operands, live, Place { pixels, channels });
+    singles(isa, op, (input, gates), live, Place { pixels, channels });
 }
 
 /// `f32(x' * factor) * multiplier`, where `factor` is an integer: 255 * 65,535 is less than 2^24, so the product of

@@ -3,16 +3,21 @@
 use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue};
 use super::geometry::Geometry;
 use super::large_pool::LargeMax;
+use super::live::Live;
 use super::{Io, Lookup};
 use crate::desc::{DType, Pool, PoolKind};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
+use core::ops::Range;
 
 /// Channels of which the maximum is taken at a time.
 const PIECE: usize = 64;
 
 /// Vectors of channels that are summed at a time: a cache line's bytes and more.
 const VECTORS: usize = 8;
+
+/// Sums of the whole map that are kept on the stack.
+const SUMS: usize = 512;
 
 /// Ranges of channels start at multiples of it: whole sums of [`VECTORS`] of the widest set.
 const CHANNEL_GRANULE: usize = VECTORS * MAX_LANES;
@@ -151,6 +156,9 @@ impl Kernel for Average<'_> {
             Units::Channels(_) => (0..1, io.range),
         };
         let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start));
+        if let Units::Channels(_) = op.units() {
+            return op.whole_map(isa, io.input, &mut live, channels);
+        }
         for pixel in pixels {
             let summed = inside(&op.geometry, pixel);
             let count = if op.count_padding { op.geometry.taps() } else { summed };
@@ -175,6 +183,90 @@ impl Kernel for Average<'_> {
 }
 
 impl PackedPool {
+    /// The average of the whole map, or what there is of the window: line by line, as the map lies in memory.
+    #[inline(always)]
+    fn whole_map<I: Isa>(
+        &self,
+        isa: I,
+        input: &[u8],
+        live: &mut Live<'_, I>,
+        channels: Range<usize>,
+    ) {
+        let g = &self.geometry;
+        let (summed, pixel_stride) = (inside(g, 0), self.input.pixel_stride);
+        let count = if self.count_padding { g.taps() } else { summed };
+        let multiplier = isa.splat_f32(self.multiplier / count as f32);
+        let offset = (summed as i32).wrapping_mul(-self.input.zero_point);
+        let columns = g.inside(1, 0);
+        let left = columns.start * g.dilation[1] - g.padding[1];
+        let step = g.dilation[1] * pixel_stride;
+        for start in channels.clone().step_by(SUMS) {
+            let channels = start..channels.end.min(start + SUMS);
+            let mut sums = [offset; SUMS];
+            for ky in g.inside(0, 0) {
+                let line = (ky * g.dilation[0] - g.padding[0]) * g.input[1];
+                let first = (line + left) * pixel_stride;
+                let mut channel = channels.start;
+                for sums in sums.chunks_exact_mut(VECTORS * I::LANES) {
+                    if channel >= channels.end {
+                        break;
+                    }
+                    let line = (first + channel, step, columns.len());
+                    if channel + VECTORS * I::LANES <= channels.end {
+                        self.add::<I, VECTORS>(isa, input, line, sums);
+                    } else {
+                        for (i, sums) in sums.chunks_exact_mut(I::LANES).enumerate() {
+                            // What is behind the channels does not count.
+                            if channel + i * I::LANES < channels.end {
+                                let line = (line.0 + i * I::LANES, step, columns.len());
+                                self.add::<I, 1>(isa, input, line, sums);
+                            }
+                        }
+                    }
+                    channel += VECTORS * I::LANES;
+                }
+            }
+            for (channel, sums) in
+                channels.clone().step_by(I::LANES).zip(sums.chunks_exact(I::LANES))
+            {
+                let lanes = I::LANES.min(channels.end - channel);
+                let t = isa.mul_f32(isa.to_f32(isa.load_i32(sums)), multiplier);
+                live.put(isa, t, 0, channel, lanes);
+            }
+        }
+    }
+
+    /// Adds `count` pixels, `step` elements apart from element `first` on, to sums of `N` vectors of channels.
+    #[inline(always)]
+    fn add<I: Isa, const N: usize>(
+        &self,
+        isa: I,
+        input: &[u8],
+        (first, step, count): (usize, usize, usize),
+        sums: &mut [i32],
+    ) {
+        let mut acc: [I::I; N] = core::array::from_fn(|n| isa.load_i32(&sums[n * I::LANES..]));
+        let element = self.input.dtype.bytes() as usize;
+        for pixel in 0..count {
+            let x = &input[(first + pixel * step) * element..][..N * I::LANES * element];
+            for (acc, x) in acc.iter_mut().zip(x.chunks_exact(I::LANES * element)) {
+                *acc = isa.add(*acc, self.load(isa, x));
+            }
+        }
+        for (acc, sums) in acc.into_iter().zip(sums.chunks_exact_mut(I::LANES)) {
+            isa.store_i32(acc, sums);
+        }
+    }
+
+    /// A vector of elements.
+    #[inline(always)]
+    fn load<I: Isa>(&self, isa: I, x: &[u8]) -> I::I {
+        match self.input.dtype {
+            DType::I8 => isa.load_i8(x),
+            DType::I16 => isa.load_i16(x),
+        }
+    }
+
     /// Sums of `N` vectors of channels over the window of an output pixel, zero points and all.
     #[inline(always)]
     fn sums<I: Isa, const N: usize>(
@@ -198,11 +290,7 @@ impl PackedPool {
             for _ in columns.clone() {
                 let x = &input[at..][..N * I::LANES * element];
                 for (acc, x) in acc.iter_mut().zip(x.chunks_exact(I::LANES * element)) {
-                    let x = match self.input.dtype {
-                        DType::I8 => isa.load_i8(x),
-                        DType::I16 => isa.load_i16(x),
-                    };
-                    *acc = isa.add(*acc, x);
+                    *acc = isa.add(*acc, self.load(isa, x));
                 }
                 at += step;
             }
