@@ -86,18 +86,19 @@ impl<'a, const R: usize> AreaMut<'a, R> {
         unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.step + from), len) }
     }
 
-    /// What begins with row `row` and ends with the first `len` bytes of row `last`.
+    /// What begins with byte `from` of row `row` and ends `len` bytes behind that of row `last`.
     ///
     /// # Panics
     ///
     /// If these rows are not inside, or in another order.
     #[inline(always)]
-    pub fn span(&mut self, row: usize, last: usize, len: usize) -> &mut [u8] {
-        assert!(row <= last && last < R && len <= self.width, "outside");
+    pub fn span(&mut self, row: usize, last: usize, from: usize, len: usize) -> &mut [u8] {
+        assert!(row <= last && last < R, "outside");
+        assert!(from <= self.width && len <= self.width - from, "outside");
         let len = (last - row) * self.step + len;
         // SAFETY: the bytes from row `row` to the end of row `last` are inside the slice that was checked, and the
         // borrow of `self`, which borrows it, keeps others away.
-        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.step), len) }
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.step + from), len) }
     }
 }
 
@@ -114,9 +115,11 @@ mod tests {
         let mut area = AreaMut::<3>::new(&mut bytes, 1, 10, 8);
         assert_eq!(area.step(), 10);
         area.get(1, 7, 1).fill(99);
-        let span = area.span(1, 2, 3);
+        let span = area.span(1, 2, 0, 3);
         assert_eq!((span.len(), span[7], span[10]), (13, 99, 21));
-        assert_eq!(area.span(2, 2, 8).len(), 8);
+        let span = area.span(1, 2, 6, 2);
+        assert_eq!((span.len(), span[1], span[10]), (12, 99, 27));
+        assert_eq!(area.span(2, 2, 0, 8).len(), 8);
         assert_eq!(bytes[18], 99);
     }
 
@@ -146,7 +149,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "outside")]
+    fn spans_are_as_wide_as_rows() {
+        AreaMut::<2>::new(&mut [0; 29], 0, 10, 9).span(0, 1, 2, 8);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside")]
     fn spans_are_checked() {
-        AreaMut::<2>::new(&mut [0; 29], 0, 10, 9).span(1, 0, 8);
+        AreaMut::<2>::new(&mut [0; 29], 0, 10, 9).span(1, 0, 0, 8);
     }
 }

@@ -2,7 +2,7 @@
 //! weights are arranged so that two products fit ([`pairs`]): nothing saturates.
 
 use super::ymm::{operations, proven};
-use super::{ARRANGED, Isa, Kernel, pairs, parted};
+use super::{Isa, Kernel, PAIR_ROW, PairPanel, pairs, parted};
 use core::arch::x86_64::*;
 
 /// Token of AVX2.
@@ -57,22 +57,11 @@ impl Isa for Avx2 {
     fn pairs<const MR: usize, const NV: usize>(
         self,
         acc: &mut [[__m256i; NV]; MR],
-        x: &[[u8; ARRANGED]],
-        w: &[i8],
+        rows: &[[u8; PAIR_ROW]],
+        panel: &PairPanel<'_>,
         ahead: &[i8],
     ) {
-        proven!(pairs::tile(acc, x, w, ahead));
-    }
-
-    #[inline(always)]
-    fn arrange<const R: usize>(
-        self,
-        x: &[&[[u8; 16]]; R],
-        order: &[[u8; 16]],
-        out: &mut [[u8; ARRANGED]],
-        at: usize,
-    ) {
-        proven!(pairs::arrange(x, order, out, at));
+        proven!(pairs::tile(acc, rows, panel, ahead));
     }
 
     #[inline(always)]

@@ -129,36 +129,21 @@ pub trait Isa: Words {
     fn prefetch_line(self, _: &[u8], _: usize) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
-    /// Adds the products of `MR` rows of activations, arranged, by `NV` vectors of weights for every four of them. Of the
+    /// Adds the products of `MR` rows of unsigned activations by `NV` vectors of weights for every four of them. Of the
     /// weights for a pair of activations, those of one sign sum to at most 128 in magnitude. Only for sets with
-    /// [`Isa::PAIRS`]. Asks for a cache line of `ahead` for every four bytes of a row, as [`Isa::prefetch`].
+    /// [`Isa::PAIRS`]. Asks for a cache line of `ahead` for every block of a row, a quarter of the
+    /// weights of two vectors, as [`Isa::prefetch`].
     ///
     /// # Panics
     ///
-    /// If the rows are fewer than `MR` or shorter than the weights want.
+    /// If the rows are fewer than `MR` or shorter than the panel wants, or the panel's parts do not belong together.
     #[inline(always)]
     fn pairs<const MR: usize, const NV: usize>(
         self,
         _: &mut [[Self::I; NV]; MR],
-        _: &[[u8; ARRANGED]],
-        _: &[i8],
-        _: &[i8],
-    ) {
-        unreachable!("the set has no products of pairs")
-    }
-    /// Puts the bytes of every 16 in order, `q + 128`, into rows from byte `at` on: byte `i` is byte `order[i]`. Only for
-    /// sets with [`Isa::PAIRS`].
-    ///
-    /// # Panics
-    ///
-    /// If there are not as many blocks in each of `x` as orders, or no room for them.
-    #[inline(always)]
-    fn arrange<const R: usize>(
-        self,
-        _: &[&[[u8; 16]]; R],
-        _: &[[u8; 16]],
-        _: &mut [[u8; ARRANGED]],
-        _at: usize,
+        _: &[[u8; PAIR_ROW]],
+        _: &PairPanel<'_>,
+        _ahead: &[i8],
     ) {
         unreachable!("the set has no products of pairs")
     }
@@ -236,8 +221,37 @@ pub trait Isa: Words {
     fn put_i8<const P: usize>(self, b: Self::B, out: &mut [u8], step: usize);
 }
 
-/// Bytes of a row of arranged activations: four of them stay in the first cache level.
-pub(crate) const ARRANGED: usize = if cfg!(target_arch = "x86_64") { 5 << 10 } else { 0 };
+/// Bytes of a row of [`Isa::pairs`]: four of them stay in the first cache level.
+pub(crate) const PAIR_ROW: usize = if cfg!(target_arch = "x86_64") { 5 << 10 } else { 0 };
+
+/// A panel of weights for [`Isa::pairs`]. They come in quads, which are read in an order.
+pub struct PairPanel<'a> {
+    /// Of every quad four weights of all output channels.
+    pub weights: &'a [i8],
+    /// Of every quad the four activations that it multiplies, as places in a block of 16: four quads for every block of a
+    /// row, then those for blocks that are read again.
+    pub order: &'a [i8],
+    /// The latter's blocks.
+    pub again: &'a [BlockStart],
+}
+
+/// Byte of a row of [`Isa::pairs`] at which a block of 16 starts.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct BlockStart(u32);
+
+impl BlockStart {
+    /// Block `block` of the row.
+    ///
+    /// # Panics
+    ///
+    /// If the row has no such block.
+    #[must_use]
+    pub fn new(block: usize) -> Self {
+        assert!(block < PAIR_ROW / 16, "no such block");
+        Self((16 * block) as u32)
+    }
+}
 
 /// Bytes that `parts` parts of `whole` bytes need, `step` apart.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

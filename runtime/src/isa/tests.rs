@@ -3,7 +3,7 @@
 //! The same body runs on each token over the same arrays, [`WIDTH`] values long, in steps of the token's lanes. What it
 //! sees goes into a transcript in canonical form (bias taken out), so transcripts of all tokens are equal.
 
-use super::{ARRANGED, Isa, Kernel, Platform};
+use super::{Isa, Kernel, Platform};
 use crate::testing::Rng;
 use alloc::vec::Vec;
 
@@ -44,7 +44,7 @@ impl Kernel for Body {
         lane_dots(isa, &mut rng, &mut seen);
         group_dots(isa, &mut rng, &mut seen);
         own_dots(isa, &mut rng, &mut seen);
-        pairs(isa, &mut rng, &mut seen);
+        fits(isa, &mut rng, &mut seen);
         seen
     }
 }
@@ -409,86 +409,13 @@ fn own_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
     }
 }
 
-/// Tiles of arranged activations, by the definition on sets that have none.
+/// Columns of weights that fit each other.
 #[inline(always)]
-fn pairs<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
+fn fits<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
     for deviation in [20.0, 40.0, 50.0, 90.0] {
         let mut rows = [[0; 16]; 16];
         rows.as_flattened_mut().iter_mut().for_each(|w| *w = rng.bell(deviation) as i8);
         put(seen, "fits", isa.fits(&rows).map(i64::from));
-    }
-    pair_tile::<I, 1, 1>(isa, rng, seen, "pairs 1x1");
-    pair_tile::<I, 2, 1>(isa, rng, seen, "pairs 2x1");
-    pair_tile::<I, 3, 1>(isa, rng, seen, "pairs 3x1");
-    pair_tile::<I, 4, 1>(isa, rng, seen, "pairs 4x1");
-    pair_tile::<I, 1, 2>(isa, rng, seen, "pairs 1x2");
-    pair_tile::<I, 2, 2>(isa, rng, seen, "pairs 2x2");
-    pair_tile::<I, 3, 2>(isa, rng, seen, "pairs 3x2");
-    pair_tile::<I, 4, 2>(isa, rng, seen, "pairs 4x2");
-}
-
-#[inline(always)]
-fn pair_tile<I: Isa, const MR: usize, const NV: usize>(
-    isa: I,
-    rng: &mut Rng,
-    seen: &mut Transcript,
-    name: &'static str,
-) {
-    /// Lanes of a vector of the sets that have the operation.
-    const LANES: usize = 8;
-    for blocks in [0, 1, 2, 5] {
-        let x: [Vec<[u8; 16]>; MR] = core::array::from_fn(|_| {
-            (0..blocks).map(|_| core::array::from_fn(|_| rng.next() as u8)).collect()
-        });
-        let order: Vec<[u8; 16]> = (0..blocks)
-            .map(|_| {
-                let (a, b) = (rng.next() as usize, 2 * rng.next() as usize + 1);
-                core::array::from_fn(|i| ((a + b * i) % 16) as u8)
-            })
-            .collect();
-        // The second of two has what the first leaves.
-        let mut first = 0;
-        let weights: Vec<i8> = (0..blocks * 16 * NV * LANES)
-            .map(|i| {
-                let w = rng.int(-127, 127);
-                let w = if i % 2 == 0 {
-                    w
-                } else {
-                    w.clamp(-128 - first, 128 - first).clamp(-127, 127)
-                };
-                first = w;
-                w as i8
-            })
-            .collect();
-        let starts: [[[i32; LANES]; NV]; MR] =
-            core::array::from_fn(|_| core::array::from_fn(|_| core::array::from_fn(|_| any(rng))));
-        let mut want = starts;
-        for (row, x) in want.iter_mut().zip(&x) {
-            for (k, (block, order)) in x.iter().zip(&order).enumerate() {
-                for (i, from) in order.iter().enumerate() {
-                    let q = i32::from(block[usize::from(*from)] as i8);
-                    for (n, sum) in row.as_flattened_mut().iter_mut().enumerate() {
-                        let quad = (4 * k + i / 4) * NV + n / LANES;
-                        let w = weights[quad * 4 * LANES + 4 * (n % LANES) + i % 4];
-                        *sum = sum.wrapping_add((q + 128) * i32::from(w));
-                    }
-                }
-            }
-        }
-        let mut got = want;
-        if const { I::PAIRS } {
-            let mut rows = [[0; ARRANGED]; MR];
-            isa.arrange(&x.each_ref().map(|x| &x[..]), &order, &mut rows, 48);
-            rows.iter_mut().for_each(|row| row.copy_within(48.., 0));
-            let mut acc: [[I::I; NV]; MR] =
-                core::array::from_fn(|r| core::array::from_fn(|n| isa.load_i32(&starts[r][n])));
-            isa.pairs(&mut acc, &rows, &weights, &weights);
-            for (got, acc) in got.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
-                let acc = *acc;
-                isa.store_i32(acc, got);
-            }
-        }
-        put(seen, name, got.into_iter().flatten().flatten().map(i64::from));
     }
 }
 

@@ -8,7 +8,8 @@
 use super::conv::Body;
 use super::gemm::MAX_ROWS;
 use super::geometry::Geometry;
-use crate::isa::{Runs, copy_strided};
+use super::live::LINE;
+use crate::isa::{Isa, Runs, copy_strided};
 use core::ops::Range;
 
 /// Runs that are kept for a tile; windows with more are walked in parts.
@@ -168,6 +169,21 @@ impl<'a> Finder<'a> {
                 lines(g, pixels, |r, y, xs| self.find_taps(input, taps.clone(), (r, y, xs), runs));
             }
         }
+    }
+
+    /// Asks for what the windows of these pixels read if they have one tap.
+    #[inline(always)]
+    pub fn prefetch<I: Isa>(&self, isa: I, input: &[u8], pixels: Range<usize>) {
+        let g = self.g;
+        lines(g, pixels, |_, y, xs| {
+            let Some(y) = g.tap(0, y, 0) else { return };
+            for x in xs.filter_map(|x| g.tap(1, x, 0)) {
+                let start = (y * g.input[1] + x) * g.pixel_stride;
+                for at in (start..start + g.pixel_stride).step_by(LINE) {
+                    isa.prefetch_line(input, at);
+                }
+            }
+        });
     }
 
     /// As [`Finder::find`], window rows of the tile's rows from `r` on, output columns `xs` of output row `y`.

@@ -103,7 +103,7 @@ impl<I: Isa> End<I> for ToEpilogue<'_, '_, I> {
 
 /// Finishes the `Q`th four vectors.
 #[inline(always)]
-fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
+pub(super) fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
     isa: I,
     acc: &[[I::I; NV]; MR],
     scale: &[I::F; NV],

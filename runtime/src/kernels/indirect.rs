@@ -8,9 +8,9 @@ use super::finder::{Copies, Finder, MAX_RUNS, SPARE, Walk};
 use super::gemm::{
     AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
 };
-use super::live::{Column, FAR, LINE, Live};
+use super::live::{Column, FAR, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
-use super::paired::{self, Arranged, Order, Panels};
+use super::paired::{self, Order, Paired, Panels, Rows};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
@@ -42,8 +42,8 @@ pub(super) struct Panel {
     pub depth_start: usize,
     /// Vectors of output channels.
     pub vectors: usize,
-    /// How activations are arranged for it, if not as they are.
-    pub order: Option<Arc<Order>>,
+    /// If its products are those of pairs.
+    pub paired: Option<Paired>,
 }
 
 impl Panel {
@@ -58,7 +58,7 @@ impl Panel {
 pub(super) struct Weights {
     packed: Packed,
     panels: Vec<Panel>,
-    /// What sums of arranged activations start from; empty if none are.
+    /// What sums of products of pairs start from; empty if there are none.
     bias: Box<[i32]>,
     /// Runs and bytes of a run, as the micro-kernel sees them.
     runs: usize,
@@ -118,35 +118,25 @@ impl Weights {
                     1
                 };
                 let next = end.min(start + vectors * I::LANES);
-                let order = orders.get(panels.len()).cloned();
-                let bytes = match &order {
-                    Some(order) => panel_bytes::<I>(1, order.row(), vectors),
+                let order = orders.get(panels.len());
+                let bytes = match order {
+                    Some(order) => order.bytes::<I>(vectors),
                     None => panel_bytes::<I>(runs, depth, vectors),
                 };
-                let depth_start = group * body.depth;
-                panels.push(Panel {
-                    weights: (len, bytes),
-                    channels: (start, next),
-                    depth_start,
-                    vectors,
-                    order,
-                });
+                let (depth_start, paired) = (group * body.depth, None);
+                let (weights, channels) = ((len, bytes), (start, next));
+                panels.push(Panel { weights, channels, depth_start, vectors, paired });
                 len += bytes;
                 start = next;
             }
         }
         let (packed, out) = shelf.take(len);
-        for p in &panels {
+        for (index, p) in panels.iter_mut().enumerate() {
             let out = &mut out[p.weights.0..][..p.weights.1];
-            let channels = p.channels.1 - p.channels.0;
-            let channel = |n: usize| source.channel(p.channels.0 + n);
-            if let Some(order) = &p.order {
-                let row = order.row();
-                let mut rows = alloc::vec![0; channels * row];
-                for (n, out) in rows.chunks_exact_mut(row).enumerate() {
-                    order.arrange_weights(channel(n), out);
-                }
-                panel::<I>(out, p.vectors, channels, 1, row, |n, _| &rows[n * row..][..row]);
+            let (first, channels) = (p.channels.0, p.channels.1 - p.channels.0);
+            let channel = |n: usize| source.channel(first + n);
+            if let Some(order) = orders.get(index) {
+                p.paired = Some(order.pack::<I>(out, p.vectors, channels, channel));
             } else if depth.is_multiple_of(4) {
                 // Runs without lanes behind them are one.
                 panel::<I>(out, p.vectors, channels, 1, runs * depth, |n, _| channel(n));
@@ -223,29 +213,22 @@ fn orders<I: Isa>(
     source: Source<'_>,
     (runs, depth): (usize, usize),
     wanted: Option<bool>,
-) -> Vec<Arc<Order>> {
+) -> Vec<Order> {
     let k = runs * depth;
-    let mut orders = Vec::new();
     let can = runs <= MAX_RUNS && paired::can::<I>(depth, k) && body.geometry.pixels() >= I::MR;
     if !can || wanted == Some(false) {
-        return orders;
+        return Vec::new();
     }
     let per_group = body.channels_out / groups;
-    let mut pays = true;
+    let mut orders = Vec::new();
     for group in 0..groups {
-        let mut rows = alloc::vec![0; per_group * k];
-        for (n, row) in rows.chunks_exact_mut(k).enumerate() {
-            let channel = source.channel(group * per_group + n);
-            row[..channel.len()].copy_from_slice(channel);
-        }
-        let (found, faster) = paired::orders(isa, &rows, k);
-        pays &= faster;
-        for (panels, order) in found {
-            let order = Arc::new(order);
-            orders.extend((0..panels).map(|_| order.clone()));
+        for first in (0..per_group).step_by(I::NV * I::LANES) {
+            let channels = (I::NV * I::LANES).min(per_group - first);
+            let first = group * per_group + first;
+            orders.push(Order::find(isa, channels, k, |n| source.channel(first + n)));
         }
     }
-    if !orders.iter().all(|order| order.fits()) || !wanted.unwrap_or(pays) {
+    if !wanted.unwrap_or_else(|| paired::pay(&orders)) {
         orders.clear();
     }
     orders
@@ -277,10 +260,10 @@ pub(super) fn run<I: Isa>(
     let mut finder = Finder::new(body, weights.walk);
     let mut copies = if finder.copies() { Some(Copies::new()) } else { None };
     let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
-    let mut arranged = if weights.bias.is_empty() { None } else { Some(Arranged::new()) };
+    let mut rows = if weights.bias.is_empty() { None } else { Some(Rows::new()) };
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
-    let is_far = g.is_pointwise() && input.len() > FAR;
+    let is_far = g.taps() == 1 && input.len() > FAR;
     // What is the same for all tiles is settled here: a tile of few products takes no longer than that.
     let packed = &weights.packed[..];
     let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
@@ -295,7 +278,7 @@ pub(super) fn run<I: Isa>(
         let (height, taller) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
         let in_pairs = const { I::PAIRS }
             && in_registers
-            && block.iter().all(|p| p.order.is_some() && p.vectors == I::NV && p.is_whole::<I>());
+            && block.iter().all(|p| p.paired.is_some() && p.vectors == I::NV && p.is_whole::<I>());
         let mut from = pixels.start;
         for index in 0..tiles {
             let height = height + usize::from(index < taller);
@@ -304,10 +287,7 @@ pub(super) fn run<I: Isa>(
                 finder.copy(body, input, tile_pixels.clone(), copies);
             }
             if is_far {
-                let start = (from + height) * g.pixel_stride;
-                for at in (start..start + height * g.pixel_stride).step_by(LINE) {
-                    isa.prefetch_line(input, at);
-                }
+                finder.prefetch(isa, input, from + height..(from + 2 * height).min(pixels.end));
             }
             let mut first = 0;
             while first < weights.runs {
@@ -316,10 +296,10 @@ pub(super) fn run<I: Isa>(
                 let places = (tile_pixels.clone(), first..first + count);
                 finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
-                if let (true, Some(arranged)) = (in_pairs && height > 1, &mut arranged) {
+                if let (true, Some(rows)) = (in_pairs && height > 1, &mut rows) {
                     let after = from + height..(from + 2 * height).min(pixels.end);
                     let ahead = ahead.get(asked..).unwrap_or(&[]);
-                    asked += weights.block(block).len();
+                    asked += weights.block(block).len() / paired::ASKS;
                     let panels = Panels {
                         body,
                         panels: block,
@@ -328,7 +308,7 @@ pub(super) fn run<I: Isa>(
                         ahead,
                         runs,
                         steps,
-                        arranged,
+                        rows,
                         live: &mut live,
                         pixels: tile_pixels,
                         after,
@@ -336,7 +316,7 @@ pub(super) fn run<I: Isa>(
                     paired::finished(isa, panels);
                     break;
                 }
-                let mut have: Option<&Order> = None;
+                let mut have = None;
                 for p in block {
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
                         continue;
@@ -348,19 +328,18 @@ pub(super) fn run<I: Isa>(
                     }
                     let ahead = ahead.get(asked..).filter(|a| !a.is_empty()).unwrap_or(&panel[..1]);
                     let channel = p.depth_start;
-                    let order = if const { I::PAIRS } { p.order.as_deref() } else { None };
+                    let pairs = if const { I::PAIRS } { &p.paired } else { &None };
                     let mut bias = &body.bias[p.channels.0..];
                     asked += count * steps * AHEAD;
-                    if let (Some(order), Some(arranged)) = (order, &mut arranged) {
-                        if !have.is_some_and(|have| core::ptr::eq(have, order)) {
-                            arranged.put(isa, order, height, runs, (channel, steps));
-                            have = Some(order);
+                    if let (Some(_), Some(rows)) = (pairs, &mut rows) {
+                        if have != Some(channel) {
+                            rows.put(height, runs, (channel, steps));
+                            have = Some(channel);
                         }
                         bias = &weights.bias[p.channels.0..];
                     }
-                    let arranged = arranged.as_ref().filter(|_| order.is_some());
                     if in_registers
-                        && arranged.is_none()
+                        && pairs.is_none()
                         && p.is_whole::<I>()
                         && finishes::<I>(height, p.vectors)
                     {
@@ -377,8 +356,9 @@ pub(super) fn run<I: Isa>(
                     }
                     let bias = (first == 0).then_some(bias);
                     let end = ToMemory { bias, sums: &mut sums.0 };
-                    if let Some(x) = arranged {
-                        paired::tile(isa, (height, p.vectors), (x, panel, ahead), end);
+                    if let (Some(pairs), Some(rows)) = (pairs, &rows) {
+                        let operands = (rows, pairs.panel(panel), ahead);
+                        paired::tile(isa, (height, p.vectors), operands, end);
                     } else {
                         let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
                         tile(isa, height, p.vectors, args);

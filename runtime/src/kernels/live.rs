@@ -89,6 +89,29 @@ pub(super) struct Live<'a, I: Isa> {
     pub second: Option<(&'a [f32], &'a [f32], LiveStore<'a, I>)>,
 }
 
+/// A residual that is asked for in time.
+#[derive(Clone, Copy)]
+pub(super) struct FarResidual<'a> {
+    bytes: &'a [u8],
+    /// Bytes of a channel.
+    element: usize,
+    pixel_stride: usize,
+}
+
+impl FarResidual<'_> {
+    /// Asks for some channels of these pixels.
+    #[inline(always)]
+    pub fn prefetch<I: Isa>(self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
+        let Self { bytes, element, pixel_stride } = self;
+        for pixel in pixels {
+            let first = (pixel * pixel_stride + channel) * element;
+            for at in (first..first + channels * element).step_by(LINE) {
+                isa.prefetch_line(bytes, at);
+            }
+        }
+    }
+}
+
 /// Sums of some pixels for one vector of channels.
 #[derive(Clone, Copy)]
 pub(super) struct Column<'a> {
@@ -103,7 +126,7 @@ pub(super) struct Column<'a> {
     pub lanes: usize,
 }
 
-impl<I: Isa> Live<'_, I> {
+impl<'a, I: Isa> Live<'a, I> {
     /// Finishes a column of sums.
     #[inline(always)]
     pub fn column(&mut self, isa: I, scale: &Scale<I>, column: Column<'_>) {
@@ -159,16 +182,17 @@ impl<I: Isa> Live<'_, I> {
     /// Asks for the residual of these pixels, if it is too large to be near.
     #[inline(always)]
     pub fn prefetch(&self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
-        let Some((operand, _, bytes)) = self.residual.as_ref().filter(|r| r.2.len() > FAR) else {
-            return;
-        };
-        let element = operand.dtype.bytes() as usize;
-        for pixel in pixels {
-            let first = (pixel * operand.pixel_stride + channel) * element;
-            for at in (first..first + channels * element).step_by(LINE) {
-                isa.prefetch_line(bytes, at);
-            }
+        if let Some(far) = self.far_residual() {
+            far.prefetch(isa, pixels, channel, channels);
         }
+    }
+
+    /// The residual, if it is too large to be near.
+    #[inline(always)]
+    pub fn far_residual(&self) -> Option<FarResidual<'a>> {
+        let (operand, _, bytes) = self.residual.as_ref().filter(|r| r.2.len() > FAR)?;
+        let element = operand.dtype.bytes() as usize;
+        Some(FarResidual { bytes, element, pixel_stride: operand.pixel_stride })
     }
 
     /// What quads leave undone, once their sums are out of the registers.

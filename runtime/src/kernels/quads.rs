@@ -12,6 +12,8 @@ pub(super) struct Pixels<'t, I: Isa, const R: usize> {
     residual: Option<Residual<'t, I, R>>,
     store: Option<Stored<'t, I, R>>,
     second: Option<(&'t [f32], &'t [f32], Stored<'t, I, R>)>,
+    /// Of these channels the one that quads begin with.
+    from: usize,
 }
 
 struct Residual<'t, I: Isa, const R: usize> {
@@ -31,6 +33,7 @@ impl<I: Isa, const R: usize> Residual<'_, I, R> {
 
 struct Stored<'t, I: Isa, const R: usize> {
     area: AreaMut<'t, R>,
+    dtype: DType,
     constants: &'t Constants<'t, I>,
 }
 
@@ -40,20 +43,26 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
         let element = s.constants.dtype.bytes() as usize;
         let first = (pixel * s.pixel_stride + channel - s.first) * element;
         let area = AreaMut::new(s.out, first, s.pixel_stride * element, channels * element);
-        Self { area, constants: &s.constants }
+        Self { area, dtype: s.constants.dtype, constants: &s.constants }
     }
 
     /// Stores four vectors, but for the table if that needs the registers of the sums.
     #[inline(always)]
-    fn put<const NV: usize>(&mut self, isa: I, t: [I::F; 4], row: usize, last: usize) {
-        let Self { area, constants: c } = self;
+    fn put<const NV: usize>(
+        &mut self,
+        isa: I,
+        t: [I::F; 4],
+        (row, last): (usize, usize),
+        from: usize,
+    ) {
+        let Self { area, dtype, constants: c } = self;
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let step = area.step();
-        match c.dtype {
+        match dtype {
             DType::I8 => {
                 let bytes = isa.pack_i8(q, c.zero, c.bytes[0], c.bytes[1]);
                 let bytes = c.translated(isa, bytes);
-                let out = area.span(row, last, NV * I::LANES);
+                let out = area.span(row, last, from, NV * I::LANES);
                 match NV {
                     4 => isa.put_i8::<1>(bytes, out, 0),
                     2 => isa.put_i8::<2>(bytes, out, (last - row) * step),
@@ -64,18 +73,19 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
                 let [low, high] = c.words;
                 let a = isa.pack_i16([q[0], q[1]], low, high);
                 let b = isa.pack_i16([q[2], q[3]], low, high);
+                let from = 2 * from;
                 match NV {
                     4 => {
-                        isa.put_i16::<1>(a, area.get(row, 0, 4 * I::LANES), 0);
-                        isa.put_i16::<1>(b, area.get(row, 4 * I::LANES, 4 * I::LANES), 0);
+                        isa.put_i16::<1>(a, area.get(row, from, 4 * I::LANES), 0);
+                        isa.put_i16::<1>(b, area.get(row, from + 4 * I::LANES, 4 * I::LANES), 0);
                     }
                     2 => {
-                        isa.put_i16::<1>(a, area.get(row, 0, 4 * I::LANES), 0);
-                        isa.put_i16::<1>(b, area.get(last, 0, 4 * I::LANES), 0);
+                        isa.put_i16::<1>(a, area.get(row, from, 4 * I::LANES), 0);
+                        isa.put_i16::<1>(b, area.get(last, from, 4 * I::LANES), 0);
                     }
                     _ => {
-                        isa.put_i16::<2>(a, area.span(row, row + 1, 2 * I::LANES), step);
-                        isa.put_i16::<2>(b, area.span(row + 2, last, 2 * I::LANES), step);
+                        isa.put_i16::<2>(a, area.span(row, row + 1, from, 2 * I::LANES), step);
+                        isa.put_i16::<2>(b, area.span(row + 2, last, from, 2 * I::LANES), step);
                     }
                 }
             }
@@ -108,14 +118,49 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
             let channels_of = channel..channel + channels;
             (&a[channels_of.clone()], &b[channels_of], Stored::new(s, pixel, channel, channels))
         });
-        Self { residual, store, second }
+        Self { residual, store, second, from: 0 }
+    }
+
+    /// Quads begin with channel `from` of these channels.
+    #[inline(always)]
+    pub fn begin_with(&mut self, from: usize) {
+        self.from = from;
+    }
+
+    /// Whether a store of i8 without a table is all that happens, but for a residual of i8, if there is one.
+    #[inline(always)]
+    pub fn is_bytes(&self) -> bool {
+        let plain = |s: &Stored<'_, I, R>| s.dtype == DType::I8 && s.constants.table.is_none();
+        self.store.as_ref().is_some_and(plain)
+            && self.residual.as_ref().is_none_or(|r| r.dtype == DType::I8)
+            && self.second.is_none()
+    }
+
+    /// Whether there is a residual.
+    #[inline(always)]
+    pub fn has_residual(&self) -> bool {
+        self.residual.is_some()
+    }
+
+    /// As it is, of [those](Self::is_bytes), with `residual` if there is one. Compilers see what does not happen, and leave
+    /// it out.
+    #[inline(always)]
+    pub fn bytes(self, residual: bool) -> Option<Self> {
+        let Self { residual: r, store: Some(store), from, .. } = self else { return None };
+        let residual = match r {
+            Some(r) if residual => Some(Residual { dtype: DType::I8, ..r }),
+            None if !residual => None,
+            _ => return None,
+        };
+        let store = Some(Stored { dtype: DType::I8, ..store });
+        Some(Self { residual, store, second: None, from })
     }
 
     /// Finishes the scaled values of pixel `row`, of which vector `v` holds every fourth channel from `v` on. Only where
     /// the epilogue is bounded, and [one store of i8](super::epilogue::PackedEpilogue::is_one_store_of_i8).
     #[inline(always)]
     pub fn woven(&mut self, isa: I, t: [I::F; 4], row: usize) {
-        let Some(Stored { area, constants: c }) = &mut self.store else { return };
+        let Some(Stored { area, constants: c, .. }) = &mut self.store else { return };
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let bytes = isa.weave_i8(q, c.zero, c.bytes[0], c.bytes[1]);
         let bytes = c.translated(isa, bytes);
@@ -129,6 +174,7 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
     pub fn quad<const NV: usize>(&mut self, isa: I, value: [I::F; 4], row: usize, last: usize) {
         const { assert!(NV == 1 || NV == 2 || NV == 4) };
         // No closures: compilers leave them as functions, and accumulators in registers are lost around a call.
+        let from = self.from;
         let t = match &self.residual {
             Some(residual) => {
                 let area = &residual.area;
@@ -140,16 +186,16 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
                 let l = I::LANES;
                 let r = match residual.dtype {
                     DType::I8 => [
-                        isa.load_i8(area.get(rows[0], 0, l)),
-                        isa.load_i8(area.get(rows[1], 1 % NV * l, l)),
-                        isa.load_i8(area.get(rows[2], 2 % NV * l, l)),
-                        isa.load_i8(area.get(rows[3], 3 % NV * l, l)),
+                        isa.load_i8(area.get(rows[0], from, l)),
+                        isa.load_i8(area.get(rows[1], from + 1 % NV * l, l)),
+                        isa.load_i8(area.get(rows[2], from + 2 % NV * l, l)),
+                        isa.load_i8(area.get(rows[3], from + 3 % NV * l, l)),
                     ],
                     DType::I16 => [
-                        isa.load_i16(area.get(rows[0], 0, 2 * l)),
-                        isa.load_i16(area.get(rows[1], 1 % NV * 2 * l, 2 * l)),
-                        isa.load_i16(area.get(rows[2], 2 % NV * 2 * l, 2 * l)),
-                        isa.load_i16(area.get(rows[3], 3 % NV * 2 * l, 2 * l)),
+                        isa.load_i16(area.get(rows[0], 2 * from, 2 * l)),
+                        isa.load_i16(area.get(rows[1], 2 * (from + 1 % NV * l), 2 * l)),
+                        isa.load_i16(area.get(rows[2], 2 * (from + 2 % NV * l), 2 * l)),
+                        isa.load_i16(area.get(rows[3], 2 * (from + 3 % NV * l), 2 * l)),
                     ],
                 };
                 [
@@ -162,16 +208,17 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
             None => value,
         };
         if let Some(store) = &mut self.store {
-            store.put::<NV>(isa, t, row, last);
+            store.put::<NV>(isa, t, (row, last), from);
         }
         if let Some((a, b, store)) = &mut self.second {
+            let (a, b) = (&a[from..], &b[from..]);
             let u = [
                 affine(isa, t[0], a, b),
                 affine(isa, t[1], &a[1 % NV * I::LANES..], &b[1 % NV * I::LANES..]),
                 affine(isa, t[2], &a[2 % NV * I::LANES..], &b[2 % NV * I::LANES..]),
                 affine(isa, t[3], &a[3 % NV * I::LANES..], &b[3 % NV * I::LANES..]),
             ];
-            store.put::<NV>(isa, u, row, last);
+            store.put::<NV>(isa, u, (row, last), from);
         }
     }
 }

@@ -27,18 +27,6 @@ impl Fits {
     pub fn of<I: Isa>(isa: I, block: &Block) -> Self {
         Self(isa.fits(block))
     }
-
-    /// Input channels that fit another one, twice the edges.
-    #[inline(always)]
-    pub fn count(&self) -> u32 {
-        self.0.iter().map(|fits| fits.count_ones()).sum()
-    }
-
-    /// What fits in both.
-    #[inline(always)]
-    pub fn and(self, other: Self) -> Self {
-        Self(core::array::from_fn(|i| self.0[i] & other.0[i]))
-    }
 }
 
 /// The order in which a block's input channels are read: two by two.

@@ -1,128 +1,152 @@
-//! The order in which panels read the bytes of a window.
+//! The order in which a panel reads the bytes of a window.
 
 use super::matching::{BLOCK, Block, CHANNELS, Fits, MOST, Matching};
-use crate::isa::{ARRANGED, Isa};
+use crate::isa::{BlockStart, Isa, PairPanel};
+use crate::kernels::pack::{panel, panel_bytes};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-/// Time of a tile's products of a byte of every row, where arranging it is 1.
-const PRODUCTS: usize = 7;
-/// And of those of a byte as it is, less what a tile of fewer output channels takes longer.
-const UNPAIRED: f32 = 8.7;
-/// Panels that share an order at most.
-const SHARING: usize = 8;
+/// Quads of a block.
+const QUADS: usize = BLOCK / 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// An order of the bytes of a window.
 pub struct Order {
-    /// Of every 16 bytes.
-    pub order: Vec<[u8; BLOCK]>,
-    /// Pairs, in that order, that are read a second time.
-    pub again: Vec<u16>,
+    /// Of every block, two by two.
+    blocks: Vec<[u8; BLOCK]>,
+    /// Quads of which some weights have more than fits.
+    again: Vec<Again>,
 }
 
-/// For all blocks of a panel.
-struct Panel(Vec<Fits>);
+/// A quad that is read a second time: a block, and the first of two pairs in its order; there may be no second.
+#[derive(Clone, Copy)]
+struct Again {
+    block: usize,
+    pair: usize,
+}
 
-impl Panel {
-    /// Of up to 16 output channels, `k` weights of each.
+/// How a panel of pairs is packed.
+pub struct Paired {
+    /// Bytes of weights; behind them is the order.
+    weights: usize,
+    /// Quads.
+    quads: usize,
+    /// The blocks that are read again.
+    again: Box<[BlockStart]>,
+}
+
+impl Paired {
+    /// The parts of the packed panel.
     #[inline(always)]
-    fn new<I: Isa>(isa: I, weights: &[u8], k: usize) -> Self {
-        let mut blocks = Vec::with_capacity(k / BLOCK);
-        for start in (0..k).step_by(BLOCK) {
-            let mut block: Block = [[0; BLOCK]; CHANNELS];
-            for (row, weights) in block.iter_mut().zip(weights.chunks_exact(k)) {
-                for (row, weight) in row.iter_mut().zip(&weights[start..start + BLOCK]) {
-                    *row = *weight as i8;
-                }
-            }
-            blocks.push(Fits::of(isa, &block));
-        }
-        Self(blocks)
+    pub fn panel<'a>(&'a self, packed: &'a [i8]) -> PairPanel<'a> {
+        let Self { weights, quads, again } = self;
+        let (weights, order) = packed.split_at(*weights);
+        PairPanel { weights, order: &order[..4 * quads], again }
     }
-}
-
-/// Orders for panels of the [`CHANNELS`] next output channels each, of `k` weights per channel: each with how many
-/// panels share it. And whether tiles take less time with them than without.
-#[inline(always)]
-pub fn orders<I: Isa>(isa: I, weights: &[u8], k: usize) -> (Vec<(usize, Order)>, bool) {
-    let (mut orders, mut time) = (Vec::new(), 0);
-    for weights in weights.chunks(SHARING * CHANNELS * k) {
-        let mut panels = Vec::with_capacity(SHARING);
-        for weights in weights.chunks(CHANNELS * k) {
-            panels.push(Panel::new(isa, weights, k));
-        }
-        let (some_time, some) = shared(&panels);
-        orders.extend(some);
-        time += some_time;
-    }
-    let unpaired = (weights.len() / k).div_ceil(CHANNELS) * k;
-    (orders, (time as f32) < UNPAIRED * unpaired as f32)
-}
-
-/// The best division of panels into halves that share an order, and the time that a tile takes.
-fn shared(panels: &[Panel]) -> (usize, Vec<(usize, Order)>) {
-    let fits: Vec<Fits> = (0..panels[0].0.len())
-        .map(|block| panels[1..].iter().fold(panels[0].0[block], |fits, p| fits.and(p.0[block])))
-        .collect();
-    let halves = || {
-        let (left, right) = panels.split_at(panels.len().div_ceil(2));
-        let (left, right) = (shared(left), shared(right));
-        (left.0 + right.0, left.1.into_iter().chain(right.1).collect())
-    };
-    // Where channels fit two others each, about half of them find a partner.
-    if panels.len() > 1
-        && fits.iter().map(Fits::count).sum::<u32>() < (2 * BLOCK * fits.len()) as u32
-    {
-        return halves();
-    }
-    let whole = Order::of(&fits);
-    let time = BLOCK * whole.order.len() + panels.len() * PRODUCTS * whole.row();
-    if panels.len() > 1 && !whole.again.is_empty() {
-        let halves = halves();
-        if halves.0 < time {
-            return halves;
-        }
-    }
-    (time, alloc::vec![(panels.len(), whole)])
 }
 
 impl Order {
-    /// One for all blocks of a row.
-    fn of(fits: &[Fits]) -> Self {
-        let mut order = Vec::with_capacity(fits.len());
-        let mut again = Vec::new();
-        for (block, fits) in fits.iter().enumerate() {
-            let found = Matching::find(fits);
-            order.push(found.order);
-            again.extend((found.safe..BLOCK / 2).map(|pair| (block * BLOCK / 2 + pair) as u16));
-        }
-        Self { order, again }
-    }
-
-    /// Whether a row of activations has room.
-    pub fn fits(&self) -> bool {
-        self.row() <= ARRANGED
-    }
-
-    /// Bytes of a row, a multiple of four.
+    /// One for up to [`CHANNELS`] output channels, of which `channel(n)` gives the weights, `k` or fewer.
     #[inline(always)]
-    pub fn row(&self) -> usize {
-        BLOCK * self.order.len() + 4 * self.again.len().div_ceil(2)
+    pub fn find<'s, I: Isa>(
+        isa: I,
+        channels: usize,
+        k: usize,
+        channel: impl Fn(usize) -> &'s [u8],
+    ) -> Self {
+        let mut weights = [&[][..]; CHANNELS];
+        for (n, weights) in weights[..channels].iter_mut().enumerate() {
+            *weights = channel(n);
+        }
+        let mut blocks = Vec::with_capacity(k / BLOCK);
+        let mut again = Vec::new();
+        for start in (0..k).step_by(BLOCK) {
+            let mut block: Block = [[0; BLOCK]; CHANNELS];
+            for (row, weights) in block.iter_mut().zip(&weights[..channels]) {
+                let weights = &weights[start.min(weights.len())..];
+                match weights.first_chunk::<BLOCK>() {
+                    Some(weights) => *row = weights.map(|w| w as i8),
+                    None => row.iter_mut().zip(weights).for_each(|(row, w)| *row = *w as i8),
+                }
+            }
+            let found = Matching::find(&Fits::of(isa, &block));
+            let pairs = (found.safe..BLOCK / 2).step_by(2);
+            again.extend(pairs.map(|pair| Again { block: blocks.len(), pair }));
+            blocks.push(found.order);
+        }
+        Self { blocks, again }
+    }
+
+    /// Quads of a row, and how many of them are read again.
+    pub fn quads(&self) -> (usize, usize) {
+        (QUADS * self.blocks.len() + self.again.len(), self.again.len())
+    }
+
+    /// Bytes of the packed panel.
+    #[inline(always)]
+    pub fn bytes<I: Isa>(&self, vectors: usize) -> usize {
+        self.weight_bytes::<I>(vectors) + (4 * self.quads().0).next_multiple_of(LINE)
+    }
+
+    /// Those of them that are weights.
+    #[inline(always)]
+    fn weight_bytes<I: Isa>(&self, vectors: usize) -> usize {
+        panel_bytes::<I>(1, 4 * self.quads().0, vectors)
+    }
+
+    /// Packs the panel's weights, and the order behind them, into zeros.
+    #[inline(always)]
+    pub fn pack<'s, I: Isa>(
+        &self,
+        out: &mut [u8],
+        vectors: usize,
+        channels: usize,
+        channel: impl Fn(usize) -> &'s [u8],
+    ) -> Paired {
+        let (quads, _) = self.quads();
+        let row = 4 * quads;
+        let mut rows = alloc::vec![0; channels * row];
+        for (n, out) in rows.chunks_exact_mut(row).enumerate() {
+            self.arrange(channel(n), out);
+        }
+        let (weights, order) = out.split_at_mut(self.weight_bytes::<I>(vectors));
+        panel::<I>(&mut *weights, vectors, channels, 1, row, |n, _| &rows[n * row..][..row]);
+        let (blocks, behind) = order.split_at_mut(BLOCK * self.blocks.len());
+        blocks.copy_from_slice(self.blocks.as_flattened());
+        for (again, out) in self.again.iter().zip(behind.chunks_exact_mut(4)) {
+            let pairs = again.places();
+            out[..pairs.len()].copy_from_slice(&self.blocks[again.block][pairs]);
+        }
+        let again = self.again.iter().map(|again| BlockStart::new(again.block)).collect();
+        Paired { weights: weights.len(), quads, again }
     }
 
     /// Weights of an output channel as the tile meets them, into zeros; those that are missing are zero.
     #[inline(always)]
-    pub fn arrange_weights(&self, weights: &[u8], out: &mut [u8]) {
-        let (out, behind) = out.split_at_mut(self.order.len() * BLOCK);
-        let blocks = weights.chunks(BLOCK).zip(&self.order);
-        for ((weights, order), out) in blocks.zip(out.as_chunks_mut::<BLOCK>().0) {
+    fn arrange(&self, weights: &[u8], out: &mut [u8]) {
+        let (out, behind) = out.split_at_mut(BLOCK * self.blocks.len());
+        let (out, _) = out.as_chunks_mut::<BLOCK>();
+        for ((weights, order), out) in weights.chunks(BLOCK).zip(&self.blocks).zip(&mut *out) {
             let mut block = [0; BLOCK];
             block[..weights.len()].copy_from_slice(weights);
             *out = order.map(|from| block[usize::from(from)]);
         }
-        let pairs = out.as_chunks_mut::<2>().0;
-        for (again, excess) in self.again.iter().zip(behind.as_chunks_mut::<2>().0) {
-            *excess = halve(&mut pairs[usize::from(*again)]);
+        for (again, excess) in self.again.iter().zip(behind.chunks_exact_mut(4)) {
+            let pairs = out[again.block][again.places()].as_chunks_mut::<2>().0;
+            for (pair, excess) in pairs.iter_mut().zip(excess.as_chunks_mut::<2>().0) {
+                *excess = halve(pair);
+            }
         }
+    }
+}
+
+impl Again {
+    /// Its places in the order of its block.
+    #[inline(always)]
+    fn places(self) -> Range<usize> {
+        2 * self.pair..BLOCK.min(2 * self.pair + 4)
     }
 }
 
