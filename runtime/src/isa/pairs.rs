@@ -162,7 +162,6 @@ pub(super) fn tile<const MR: usize, const NV: usize>(
     panel: &PairPanel<'_>,
     ahead: &[i8],
 ) {
-    const { assert!(NV == 1 || NV == 2) };
     let PairPanel { weights, order, again } = panel;
     let (quads, more) = (order.len() / 4, again.len());
     let blocks = quads.saturating_sub(more) / 4;

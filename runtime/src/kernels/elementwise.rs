@@ -191,7 +191,7 @@ fn quads<I: Isa, const NV: usize>(
 
 /// Bytes of pixels that pass under the gates of some channels before those of the next ones come: maps are read as they
 /// lie in memory, but for what stays in the first cache level.
-const PASSING: usize = 8 << 10;
+const PASSING: usize = 16 << 10;
 
 /// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while pixels pass.
 /// Squeeze and excitation does nothing else with a map.
@@ -206,7 +206,7 @@ fn gated<I: Isa>(
     let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
     let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
     let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
-    let count = (PASSING / channels.len()).clamp(8, 64);
+    let count = (PASSING / channels.len()).clamp(8, 256);
     for start in pixels.clone().step_by(count) {
         let passing = start..pixels.end.min(start + count);
         for channel in (channels.start..channels.start + whole).step_by(step) {

@@ -175,13 +175,18 @@ impl<'a> Finder<'a> {
     #[inline(always)]
     pub fn prefetch<I: Isa>(&self, isa: I, input: &[u8], pixels: Range<usize>) {
         let g = self.g;
+        let ask = |pixels: Range<usize>| {
+            for at in (pixels.start * g.pixel_stride..pixels.end * g.pixel_stride).step_by(LINE) {
+                isa.prefetch_line(input, at);
+            }
+        };
+        if self.is_pointwise {
+            return ask(pixels);
+        }
         lines(g, pixels, |_, y, xs| {
-            let Some(y) = g.tap(0, y, 0) else { return };
+            let Some(line) = g.tap(0, y, 0).map(|y| y * g.input[1]) else { return };
             for x in xs.filter_map(|x| g.tap(1, x, 0)) {
-                let start = (y * g.input[1] + x) * g.pixel_stride;
-                for at in (start..start + g.pixel_stride).step_by(LINE) {
-                    isa.prefetch_line(input, at);
-                }
+                ask(line + x..line + x + 1);
             }
         });
     }

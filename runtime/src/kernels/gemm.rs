@@ -6,7 +6,6 @@
 //! both loops in one function accumulators were spilled and the rate fell from 86 to 63 % of the peak (`rates`,
 //! 3x3 128-128 @28). What becomes of the sums is the business of an [`End`]. Tested through `conv`.
 
-use super::live::Live;
 use super::quads::Pixels;
 use super::scale::scaled;
 use crate::isa::{Isa, Kernel, Runs};
@@ -19,7 +18,8 @@ pub(super) const AHEAD: usize = 128;
 pub(super) const MAX_TILE: usize = 14 * 32;
 
 /// Arguments of a tile.
-pub(super) struct Args<'a, E> {
+#[derive(Clone, Copy)]
+pub(super) struct Args<'a> {
     /// What the rows read.
     pub runs: &'a Runs<'a, MAX_ROWS>,
     /// First byte of every run: first channel of the group.
@@ -32,16 +32,6 @@ pub(super) struct Args<'a, E> {
     pub weights: &'a [i8],
     /// What is asked for from memory meanwhile: [`AHEAD`] bytes in every step.
     pub ahead: &'a [i8],
-    /// Where the sums start and where they go.
-    pub end: E,
-}
-
-/// The two ends of a tile's sums.
-pub(super) trait End<I: Isa> {
-    /// What the sums of row `row`, vector `n` of `nv`, start from.
-    fn start(&self, isa: I, row: usize, n: usize, nv: usize) -> I::I;
-    /// Takes the sums.
-    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]);
 }
 
 /// Leaves the sums in memory, `[MR, NV * LANES]`.
@@ -51,53 +41,23 @@ pub(super) struct ToMemory<'a> {
     pub sums: &'a mut [i32],
 }
 
-impl<I: Isa> End<I> for ToMemory<'_> {
+impl ToMemory<'_> {
+    /// What the sums of row `row`, vector `n` of `nv`, start from.
     #[inline(always)]
-    fn start(&self, isa: I, row: usize, n: usize, nv: usize) -> I::I {
+    pub fn start<I: Isa>(&self, isa: I, row: usize, n: usize, nv: usize) -> I::I {
         match self.bias {
             Some(bias) => isa.load_i32(&bias[n * I::LANES..]),
             None => isa.load_i32(&self.sums[(row * nv + n) * I::LANES..]),
         }
     }
 
+    /// Takes the sums.
     #[inline(always)]
-    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]) {
+    pub fn take<I: Isa, const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]) {
         let sums = &mut self.sums[..MR * NV * I::LANES];
         for (sums, a) in sums.chunks_exact_mut(I::LANES).zip(acc.as_flattened()) {
             isa.store_i32(*a, sums);
         }
-    }
-}
-
-/// Finishes the sums while they are in registers.
-pub(super) struct ToEpilogue<'l, 'a, I: Isa> {
-    pub bias: &'l [i32],
-    pub multiplier: &'l [f32],
-    pub live: &'l mut Live<'a, I>,
-    pub pixel: usize,
-    pub channel: usize,
-}
-
-impl<I: Isa> End<I> for ToEpilogue<'_, '_, I> {
-    #[inline(always)]
-    fn start(&self, isa: I, _: usize, n: usize, _: usize) -> I::I {
-        isa.load_i32(&self.bias[n * I::LANES..])
-    }
-
-    #[inline(always)]
-    fn take<const MR: usize, const NV: usize>(self, isa: I, acc: &[[I::I; NV]; MR]) {
-        let Self { multiplier, live, pixel, channel, .. } = self;
-        let scale: [I::F; NV] = core::array::from_fn(|n| isa.load_f32(&multiplier[n * I::LANES..]));
-        let mut pixels = Pixels::<I, MR>::new(isa, live, pixel, channel, NV * I::LANES);
-        // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
-        rows::<I, MR, NV, 0>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 1>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 2>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 3>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 4>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 5>(isa, acc, &scale, &mut pixels);
-        rows::<I, MR, NV, 6>(isa, acc, &scale, &mut pixels);
-        live.after_quads(isa, pixel..pixel + MR, channel, NV * I::LANES);
     }
 }
 
@@ -124,63 +84,56 @@ pub(super) fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
     }
 }
 
-/// `TAIL`: whether there are `lanes`.
-struct Tile<'a, E, const MR: usize, const NV: usize, const TAIL: bool>(Args<'a, E>);
+/// A tile whose sums go to memory. `TAIL`: whether there are `lanes`.
+struct Tile<'a, const MR: usize, const NV: usize, const TAIL: bool>(Args<'a>, ToMemory<'a>);
 
-/// One end for all instruction sets would have to be generic over them; a kernel is not, so the end is made inside.
-struct Entered<'a, I: Isa, E: End<I>, const MR: usize, const NV: usize, const TAIL: bool> {
-    tile: Tile<'a, E, MR, NV, TAIL>,
-    isa: I,
-}
-
-impl<I0: Isa, E: End<I0>, const MR: usize, const NV: usize, const TAIL: bool> Kernel
-    for Entered<'_, I0, E, MR, NV, TAIL>
-{
+impl<const MR: usize, const NV: usize, const TAIL: bool> Kernel for Tile<'_, MR, NV, TAIL> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, _: I) {
-        self.tile.run(self.isa);
+    fn eval<I: Isa>(self, isa: I) {
+        let Self(args, end) = self;
+        let mut acc: [[I::I; NV]; MR] =
+            core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
+        products::<I, MR, NV, TAIL>(isa, &mut acc, args);
+        end.take(isa, &acc);
     }
 }
 
-impl<E, const MR: usize, const NV: usize, const TAIL: bool> Tile<'_, E, MR, NV, TAIL> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I)
-    where
-        E: End<I>,
-    {
-        let Args { runs, channel, steps, lanes, mut weights, ahead, end } = self.0;
-        let mut asked = 0;
-        let vector = 4 * I::LANES;
-        let mut acc: [[I::I; NV]; MR] =
-            core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
-        for run in 0..runs.count() {
-            let (panel, rest) = weights.split_at((4 * steps + lanes) * NV * vector);
-            let (full, tail) = panel.split_at(4 * steps * NV * vector);
-            weights = rest;
-            let whole: [&[[u8; 16]]; MR] = runs.pieces(run, channel, steps);
-            for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
-                let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&whole[r][k]));
-                isa.prefetch(ahead, asked + k * AHEAD);
-                step::<I, MR, NV, 0>(isa, &mut acc, &x, &w[..NV * vector]);
-                step::<I, MR, NV, 1>(isa, &mut acc, &x, &w[NV * vector..2 * NV * vector]);
-                step::<I, MR, NV, 2>(isa, &mut acc, &x, &w[2 * NV * vector..3 * NV * vector]);
-                step::<I, MR, NV, 3>(isa, &mut acc, &x, &w[3 * NV * vector..]);
-            }
-            asked += steps * AHEAD;
-            if TAIL {
-                let rest: [&[[u8; 4]]; MR] = runs.pieces(run, channel + 16 * steps, lanes + 3);
-                for (k, w) in tail.chunks_exact(NV * vector).take(lanes).enumerate() {
-                    let x: [I::A<'_>; MR] = core::array::from_fn(|r| {
-                        let quads = rest[r][k..].first_chunk::<4>();
-                        isa.acts(quads.expect("4 more").as_flattened().try_into().expect("16"))
-                    });
-                    step::<I, MR, NV, 0>(isa, &mut acc, &x, w);
-                }
+/// Adds the products of a tile. `TAIL`: whether there are `lanes`.
+#[inline(always)]
+pub(super) fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: bool>(
+    isa: I,
+    acc: &mut [[I::I; NV]; MR],
+    args: Args<'_>,
+) {
+    let Args { runs, channel, steps, lanes, mut weights, ahead } = args;
+    let mut asked = 0;
+    let vector = 4 * I::LANES;
+    for run in 0..runs.count() {
+        let (panel, rest) = weights.split_at((4 * steps + lanes) * NV * vector);
+        let (full, tail) = panel.split_at(4 * steps * NV * vector);
+        weights = rest;
+        let whole: [&[[u8; 16]]; MR] = runs.pieces(run, channel, steps);
+        for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
+            let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&whole[r][k]));
+            isa.prefetch(ahead, asked + k * AHEAD);
+            step::<I, MR, NV, 0>(isa, acc, &x, &w[..NV * vector]);
+            step::<I, MR, NV, 1>(isa, acc, &x, &w[NV * vector..2 * NV * vector]);
+            step::<I, MR, NV, 2>(isa, acc, &x, &w[2 * NV * vector..3 * NV * vector]);
+            step::<I, MR, NV, 3>(isa, acc, &x, &w[3 * NV * vector..]);
+        }
+        asked += steps * AHEAD;
+        if TAIL {
+            let rest: [&[[u8; 4]]; MR] = runs.pieces(run, channel + 16 * steps, lanes + 3);
+            for (k, w) in tail.chunks_exact(NV * vector).take(lanes).enumerate() {
+                let x: [I::A<'_>; MR] = core::array::from_fn(|r| {
+                    let quads = rest[r][k..].first_chunk::<4>();
+                    isa.acts(quads.expect("4 more").as_flattened().try_into().expect("16"))
+                });
+                step::<I, MR, NV, 0>(isa, acc, &x, w);
             }
         }
-        end.take(isa, &acc);
     }
 }
 
@@ -203,12 +156,11 @@ fn step<I: Isa, const MR: usize, const NV: usize, const L: usize>(
 /// The tiles of every instruction set: rows by vectors. Every shape is a function of its own: registers are allocated
 /// for it alone, and its assembly can be looked at. `const` blocks keep shapes that the set lacks from being compiled.
 macro_rules! shapes {
-    ($has:ident, $tail:tt, $isa:ident, $rows:ident, $vectors:ident, $args:ident;
+    ($tail:tt, $isa:ident, $rows:ident, $vectors:ident, $args:ident, $end:ident;
         $($nv:literal: $($mr:literal)*;)*) => {
         match ($rows, $vectors) {
-            $($(($mr, $nv) => if const { $has::<I>($mr, $nv) } {
-                let tile = Tile::<_, $mr, $nv, $tail>($args);
-                $isa.enter(Entered { tile, isa: $isa })
+            $($(($mr, $nv) => if const { has::<I>($mr, $nv) } {
+                $isa.enter(Tile::<$mr, $nv, $tail>($args, $end))
             } else {
                 unreachable!("no such tile")
             })*)*
@@ -227,7 +179,8 @@ const fn has<I: Isa>(rows: usize, vectors: usize) -> bool {
     (rows <= I::MR && (vectors == 1 || vectors == I::NV)) || (vectors == 4 && rows <= I::WIDE)
 }
 
-/// Whether [`finished`] has a shape: the large ones. Each is a large function, so there are none with lanes.
+/// Whether [`super::panels::finished`] has a shape: the large ones. Each is a large function, so there are none with
+/// lanes.
 pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
     if !I::FINISHES {
         false
@@ -240,39 +193,28 @@ pub(super) const fn finishes<I: Isa>(rows: usize, vectors: usize) -> bool {
 
 /// Runs a tile of `rows` by `vectors`, as [`has`] says.
 #[inline(always)]
-pub(super) fn tile<I: Isa>(isa: I, rows: usize, vectors: usize, args: Args<'_, ToMemory<'_>>) {
+pub(super) fn tile<I: Isa>(
+    isa: I,
+    (rows, vectors): (usize, usize),
+    args: Args<'_>,
+    end: ToMemory<'_>,
+) {
     if args.lanes == 0 {
-        tile_of::<I, false>(isa, rows, vectors, args);
+        tile_of::<I, false>(isa, (rows, vectors), args, end);
     } else {
-        tile_of::<I, true>(isa, rows, vectors, args);
+        tile_of::<I, true>(isa, (rows, vectors), args, end);
     }
 }
 
 #[inline(always)]
 fn tile_of<I: Isa, const TAIL: bool>(
     isa: I,
-    rows: usize,
-    vectors: usize,
-    args: Args<'_, ToMemory<'_>>,
+    (rows, vectors): (usize, usize),
+    args: Args<'_>,
+    end: ToMemory<'_>,
 ) {
-    shapes!(has, TAIL, isa, rows, vectors, args;
+    shapes!(TAIL, isa, rows, vectors, args, end;
         1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
-        4: 1 2 3 4 5 6;
-    )
-}
-
-/// Runs a tile without lanes and finishes its sums; `rows` by `vectors` as [`finishes`] says.
-#[inline(always)]
-pub(super) fn finished<I: Isa>(
-    isa: I,
-    rows: usize,
-    vectors: usize,
-    args: Args<'_, ToEpilogue<'_, '_, I>>,
-) {
-    debug_assert_eq!(args.lanes, 0);
-    shapes!(finishes, false, isa, rows, vectors, args;
-        1: 4 5 6 7 8 9 10 11 12 13 14;
         2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
         4: 1 2 3 4 5 6;
     )

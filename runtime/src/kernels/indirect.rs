@@ -5,12 +5,11 @@
 
 use super::conv::{Body, Source};
 use super::finder::{Copies, Finder, MAX_RUNS, SPARE, Walk};
-use super::gemm::{
-    AHEAD, Args, MAX_ROWS, MAX_TILE, ToEpilogue, ToMemory, finished, finishes, most_rows, tile,
-};
+use super::gemm::{Args, MAX_ROWS, MAX_TILE, ToMemory, finishes, most_rows, tile};
 use super::live::{Column, FAR, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
-use super::paired::{self, Order, Paired, Panels, Rows};
+use super::paired::{self, Order, Paired, Rows};
+use super::panels::{self, Panels};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
 use crate::isa::{Isa, Kernel, Room};
@@ -44,6 +43,8 @@ pub(super) struct Panel {
     pub vectors: usize,
     /// If its products are those of pairs.
     pub paired: Option<Paired>,
+    /// How many of the panels from it on are full and have as many vectors, if it is full itself.
+    alike: usize,
 }
 
 impl Panel {
@@ -125,10 +126,18 @@ impl Weights {
                 };
                 let (depth_start, paired) = (group * body.depth, None);
                 let (weights, channels) = ((len, bytes), (start, next));
-                panels.push(Panel { weights, channels, depth_start, vectors, paired });
+                panels.push(Panel { weights, channels, depth_start, vectors, paired, alike: 0 });
                 len += bytes;
                 start = next;
             }
+        }
+        let (mut vectors, mut alike) = (0, 0);
+        for p in panels.iter_mut().rev() {
+            alike = match (p.is_whole::<I>(), p.vectors == vectors) {
+                (true, true) => alike + 1,
+                (whole, _) => usize::from(whole),
+            };
+            (p.alike, vectors) = (alike, p.vectors);
         }
         let (packed, out) = shelf.take(len);
         for (index, p) in panels.iter_mut().enumerate() {
@@ -267,6 +276,7 @@ pub(super) fn run<I: Isa>(
     // What is the same for all tiles is settled here: a tile of few products takes no longer than that.
     let packed = &weights.packed[..];
     let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
+    let form = live.form();
 
     let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
@@ -276,9 +286,6 @@ pub(super) fn run<I: Isa>(
         // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
         let tiles = pixels.len().div_ceil(most_rows::<I>(block[0].vectors));
         let (height, taller) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
-        let in_pairs = const { I::PAIRS }
-            && in_registers
-            && block.iter().all(|p| p.paired.is_some() && p.vectors == I::NV && p.is_whole::<I>());
         let mut from = pixels.start;
         for index in 0..tiles {
             let height = height + usize::from(index < taller);
@@ -296,28 +303,34 @@ pub(super) fn run<I: Isa>(
                 let places = (tile_pixels.clone(), first..first + count);
                 finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
-                if let (true, Some(rows)) = (in_pairs && height > 1, &mut rows) {
-                    let after = from + height..(from + 2 * height).min(pixels.end);
+                let mut rest = block;
+                while let Some(p) = rest.first() {
+                    let alike = p.alike.min(rest.len());
+                    let finishes = in_registers && alike > 0 && finishes::<I>(height, p.vectors);
                     let ahead = ahead.get(asked..).unwrap_or(&[]);
-                    asked += weights.block(block).len() / paired::ASKS;
-                    let panels = Panels {
-                        body,
-                        panels: block,
-                        packed,
-                        bias: &weights.bias,
-                        ahead,
-                        runs,
-                        steps,
-                        rows,
-                        live: &mut live,
-                        pixels: tile_pixels,
-                        after,
-                    };
-                    paired::finished(isa, panels);
-                    break;
-                }
-                let mut have = None;
-                for p in block {
+                    let (these, others) = rest.split_at(if finishes { alike } else { 1 });
+                    asked += panels::asked(these, count * steps);
+                    rest = others;
+                    if finishes {
+                        let rows = if p.paired.is_some() { rows.as_mut() } else { None };
+                        let bias = if rows.is_some() { &weights.bias[..] } else { &body.bias };
+                        let after = from + height..(from + 2 * height).min(pixels.end);
+                        let panels = Panels {
+                            body,
+                            panels: these,
+                            packed,
+                            bias,
+                            ahead,
+                            runs,
+                            steps,
+                            rows,
+                            live: &mut live,
+                            pixels: tile_pixels.clone(),
+                            after,
+                        };
+                        panels::finished(isa, (height, p.vectors), form, panels);
+                        continue;
+                    }
                     if p.channels.1 <= channels.start || p.channels.0 >= channels.end {
                         continue;
                     }
@@ -326,42 +339,20 @@ pub(super) fn run<I: Isa>(
                         let run_bytes = p.weights.1 / weights.runs;
                         panel = &panel[first * run_bytes..][..count * run_bytes];
                     }
-                    let ahead = ahead.get(asked..).filter(|a| !a.is_empty()).unwrap_or(&panel[..1]);
-                    let channel = p.depth_start;
-                    let pairs = if const { I::PAIRS } { &p.paired } else { &None };
-                    let mut bias = &body.bias[p.channels.0..];
-                    asked += count * steps * AHEAD;
-                    if let (Some(_), Some(rows)) = (pairs, &mut rows) {
-                        if have != Some(channel) {
-                            rows.put(height, runs, (channel, steps));
-                            have = Some(channel);
-                        }
-                        bias = &weights.bias[p.channels.0..];
-                    }
-                    if in_registers
-                        && pairs.is_none()
-                        && p.is_whole::<I>()
-                        && finishes::<I>(height, p.vectors)
+                    let ahead = if ahead.is_empty() { &panel[..1] } else { ahead };
+                    let (shape, channel) = ((height, p.vectors), p.depth_start);
+                    if let (true, Some(paired), Some(rows)) =
+                        (const { I::PAIRS }, &p.paired, &mut rows)
                     {
-                        let multiplier = &body.multiplier[p.channels.0..];
-                        let (pixel, first) = (from, p.channels.0);
-                        // One tile ahead: a tile of few products ends before its residual has come.
-                        let after = from + height..(from + 2 * height).min(pixels.end);
-                        live.prefetch(isa, after, first, p.vectors * I::LANES);
-                        let live = &mut live;
-                        let end = ToEpilogue { bias, multiplier, live, pixel, channel: first };
-                        let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
-                        finished(isa, height, p.vectors, args);
-                        continue;
-                    }
-                    let bias = (first == 0).then_some(bias);
-                    let end = ToMemory { bias, sums: &mut sums.0 };
-                    if let (Some(pairs), Some(rows)) = (pairs, &rows) {
-                        let operands = (rows, pairs.panel(panel), ahead);
-                        paired::tile(isa, (height, p.vectors), operands, end);
+                        rows.put(height, runs, (channel, steps));
+                        let bias = Some(&weights.bias[p.channels.0..]);
+                        let end = ToMemory { bias, sums: &mut sums.0 };
+                        paired::tile(isa, shape, (rows, paired.panel(panel), ahead), end);
                     } else {
-                        let args = Args { runs, channel, steps, lanes, weights: panel, ahead, end };
-                        tile(isa, height, p.vectors, args);
+                        let bias = (first == 0).then_some(&body.bias[p.channels.0..]);
+                        let end = ToMemory { bias, sums: &mut sums.0 };
+                        let args = Args { runs, channel, steps, lanes, weights: panel, ahead };
+                        tile(isa, shape, args, end);
                     }
                     if first + count == weights.runs {
                         finish(isa, body, &sums.0, p, &channels, tile_pixels.clone(), &mut live);

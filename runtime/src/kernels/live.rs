@@ -179,14 +179,6 @@ impl<'a, I: Isa> Live<'a, I> {
         }
     }
 
-    /// Asks for the residual of these pixels, if it is too large to be near.
-    #[inline(always)]
-    pub fn prefetch(&self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
-        if let Some(far) = self.far_residual() {
-            far.prefetch(isa, pixels, channel, channels);
-        }
-    }
-
     /// The residual, if it is too large to be near.
     #[inline(always)]
     pub fn far_residual(&self) -> Option<FarResidual<'a>> {

@@ -23,6 +23,7 @@ mod moves;
 mod op;
 mod pack;
 mod paired;
+mod panels;
 #[cfg(feature = "std")]
 mod peak;
 mod pool;

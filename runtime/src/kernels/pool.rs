@@ -16,6 +16,9 @@ const PIECE: usize = 64;
 /// Vectors of channels that are summed at a time: a cache line's bytes and more.
 const VECTORS: usize = 8;
 
+/// Elements of a window that stay in the first cache level.
+const NEAR: usize = 32 << 10;
+
 /// Sums of the whole map that are kept on the stack.
 const SUMS: usize = 512;
 
@@ -156,7 +159,7 @@ impl Kernel for Average<'_> {
             Units::Channels(_) => (0..1, io.range),
         };
         let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start));
-        if let Units::Channels(_) = op.units() {
+        if op.is_far() {
             return op.whole_map(isa, io.input, &mut live, channels);
         }
         for pixel in pixels {
@@ -183,6 +186,12 @@ impl Kernel for Average<'_> {
 }
 
 impl PackedPool {
+    /// Whether it is one average, over more than the first cache level.
+    fn is_far(&self) -> bool {
+        let g = &self.geometry;
+        g.pixels() == 1 && g.taps() * self.channels > NEAR
+    }
+
     /// The average of the whole map, or what there is of the window: line by line, as the map lies in memory.
     #[inline(always)]
     fn whole_map<I: Isa>(
@@ -202,7 +211,8 @@ impl PackedPool {
         let step = g.dilation[1] * pixel_stride;
         for start in channels.clone().step_by(SUMS) {
             let channels = start..channels.end.min(start + SUMS);
-            let mut sums = [offset; SUMS];
+            let mut sums = [0; SUMS];
+            sums[..channels.len()].fill(offset);
             for ky in g.inside(0, 0) {
                 let line = (ky * g.dilation[0] - g.padding[0]) * g.input[1];
                 let first = (line + left) * pixel_stride;

@@ -16,6 +16,34 @@ pub(super) struct Pixels<'t, I: Isa, const R: usize> {
     from: usize,
 }
 
+/// What an epilogue does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing but to store i8, without a table.
+    Store,
+    /// That, after a residual of i8 is added.
+    Sum,
+    /// More than that.
+    Any,
+}
+
+impl<I: Isa> Live<'_, I> {
+    /// What it does to quads.
+    #[inline(always)]
+    pub fn form(&self) -> Form {
+        let plain =
+            |s: &LiveStore<'_, I>| s.constants.dtype == DType::I8 && s.constants.table.is_none();
+        if self.second.is_some() || !self.store.as_ref().is_some_and(plain) {
+            return Form::Any;
+        }
+        match &self.residual {
+            None => Form::Store,
+            Some((operand, ..)) if operand.dtype == DType::I8 => Form::Sum,
+            Some(_) => Form::Any,
+        }
+    }
+}
+
 struct Residual<'t, I: Isa, const R: usize> {
     area: Area<'t, R>,
     dtype: DType,
@@ -127,29 +155,16 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
         self.from = from;
     }
 
-    /// Whether a store of i8 without a table is all that happens, but for a residual of i8, if there is one.
+    /// As it is, if it is of this [`Form`]. Compilers see what does not happen, and leave it out.
     #[inline(always)]
-    pub fn is_bytes(&self) -> bool {
-        let plain = |s: &Stored<'_, I, R>| s.dtype == DType::I8 && s.constants.table.is_none();
-        self.store.as_ref().is_some_and(plain)
-            && self.residual.as_ref().is_none_or(|r| r.dtype == DType::I8)
-            && self.second.is_none()
-    }
-
-    /// Whether there is a residual.
-    #[inline(always)]
-    pub fn has_residual(&self) -> bool {
-        self.residual.is_some()
-    }
-
-    /// As it is, of [those](Self::is_bytes), with `residual` if there is one. Compilers see what does not happen, and leave
-    /// it out.
-    #[inline(always)]
-    pub fn bytes(self, residual: bool) -> Option<Self> {
-        let Self { residual: r, store: Some(store), from, .. } = self else { return None };
-        let residual = match r {
-            Some(r) if residual => Some(Residual { dtype: DType::I8, ..r }),
-            None if !residual => None,
+    pub fn in_form<const FORM: u8>(self) -> Option<Self> {
+        if FORM == Form::Any as u8 {
+            return Some(self);
+        }
+        let Self { residual, store: Some(store), from, .. } = self else { return None };
+        let residual = match residual {
+            Some(r) if FORM == Form::Sum as u8 => Some(Residual { dtype: DType::I8, ..r }),
+            None if FORM == Form::Store as u8 => None,
             _ => return None,
         };
         let store = Some(Stored { dtype: DType::I8, ..store });

@@ -11,13 +11,16 @@ mod order;
 mod tile;
 
 use super::gemm::MAX_ROWS;
-use crate::isa::{Isa, PAIR_ROW, Runs};
+use crate::isa::{Isa, PAIR_ROW, PairPanel, Runs};
 use matching::{BLOCK, CHANNELS};
 pub(super) use order::{Order, Paired};
-pub(super) use tile::{ASKS, Panels, finished, tile};
+pub(super) use tile::tile;
 
 /// Rows of a tile of sets that have pairs.
 const ROWS: usize = 4;
+
+/// What a tile asks for from memory is one part of so many of what it reads.
+pub(super) const ASKS: usize = 4;
 
 /// Whether there can be orders for runs of `depth` bytes, `k` bytes in all.
 pub(super) fn can<I: Isa>(depth: usize, k: usize) -> bool {
@@ -58,8 +61,9 @@ impl Rows {
         }
     }
 
+    /// As [`Rows::put`], of `R` rows.
     #[inline(always)]
-    fn put_rows<const R: usize>(
+    pub fn put_rows<const R: usize>(
         &mut self,
         runs: &Runs<'_, MAX_ROWS>,
         (channel, steps): (usize, usize),
@@ -73,5 +77,17 @@ impl Rows {
                 }
             }
         }
+    }
+
+    /// Adds the products of a tile, as [`Isa::pairs`].
+    #[inline(always)]
+    pub fn add<I: Isa, const MR: usize, const NV: usize>(
+        &self,
+        isa: I,
+        acc: &mut [[I::I; NV]; MR],
+        panel: PairPanel<'_>,
+        ahead: &[i8],
+    ) {
+        isa.pairs(acc, &self.0, &panel, ahead);
     }
 }
