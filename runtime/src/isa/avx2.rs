@@ -64,6 +64,19 @@ impl Isa for Avx2 {
         proven!(pairs::tile(acc, rows, panel, ahead));
     }
 
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    fn woven<const P: usize>(
+        self,
+        acc: &mut [[__m256i; 4]; P],
+        x: &[u8],
+        next: usize,
+        places: &super::Places,
+        w: &[i8],
+    ) {
+        proven!(super::woven::pixels(acc, x, next, places, w));
+    }
+
     #[inline(always)]
     fn fits(self, rows: &[[i8; 16]; 16]) -> [u16; 16] {
         proven!(pairs::fits(rows))

@@ -8,6 +8,8 @@
 
 #[cfg(feature = "alloc")]
 mod area;
+#[cfg(feature = "alloc")]
+mod places;
 mod platform;
 #[cfg(feature = "alloc")]
 mod runs;
@@ -29,6 +31,8 @@ mod avx_vnni;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+#[cfg(all(target_arch = "x86_64", feature = "alloc"))]
+mod woven;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -42,6 +46,8 @@ pub use avx2::Avx2;
 pub use avx512_vnni::Avx512Vnni;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+#[cfg(feature = "alloc")]
+pub use places::Places;
 pub use platform::Platform;
 #[cfg(feature = "alloc")]
 pub(crate) use runs::{Room, Runs};
@@ -144,6 +150,27 @@ pub trait Isa: Words {
         _: &[[u8; PAIR_ROW]],
         _: &PairPanel<'_>,
         _ahead: &[i8],
+    ) {
+        unreachable!("the set has no products of pairs")
+    }
+    /// Adds the products of `P` pixels by four vectors of weights each, step by step: from a place, and `next` bytes behind it
+    /// for every further pixel, `4 * LANES` bytes are read. The `WOVEN` bytes of a step in `w` are the order of these
+    /// bytes, in which byte `i` is byte `order[i]` of its 16, what they are then XORed with to be without a sign, and the
+    /// vectors of weights. Of the weights for a pair of bytes, those of one sign sum to at most 128 in magnitude. Only for
+    /// sets with [`Isa::PAIRS`].
+    ///
+    /// # Panics
+    ///
+    /// If `x` is too short for a place, or there are fewer steps than places.
+    #[cfg(feature = "alloc")]
+    #[inline(always)]
+    fn woven<const P: usize>(
+        self,
+        _: &mut [[Self::I; 4]; P],
+        _x: &[u8],
+        _next: usize,
+        _: &Places,
+        _w: &[i8],
     ) {
         unreachable!("the set has no products of pairs")
     }
@@ -252,6 +279,10 @@ impl BlockStart {
         Self((16 * block) as u32)
     }
 }
+
+/// Bytes of a step of [`Isa::woven`]: six vectors of 32.
+#[cfg(feature = "alloc")]
+pub(crate) const WOVEN: usize = 6 * 32;
 
 /// Bytes that `parts` parts of `whole` bytes need, `step` apart.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

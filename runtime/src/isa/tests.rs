@@ -3,7 +3,7 @@
 //! The same body runs on each token over the same arrays, [`WIDTH`] values long, in steps of the token's lanes. What it
 //! sees goes into a transcript in canonical form (bias taken out), so transcripts of all tokens are equal.
 
-use super::{Isa, Kernel, Platform};
+use super::{Isa, Kernel, Places, Platform, WOVEN};
 use crate::testing::Rng;
 use alloc::vec::Vec;
 
@@ -45,6 +45,8 @@ impl Kernel for Body {
         group_dots(isa, &mut rng, &mut seen);
         own_dots(isa, &mut rng, &mut seen);
         fits(isa, &mut rng, &mut seen);
+        woven_pixels::<I, 1>(isa, &mut rng, &mut seen, "woven 1");
+        woven_pixels::<I, 2>(isa, &mut rng, &mut seen, "woven 2");
         seen
     }
 }
@@ -416,6 +418,70 @@ fn fits<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
         let mut rows = [[0; 16]; 16];
         rows.as_flattened_mut().iter_mut().for_each(|w| *w = rng.bell(deviation) as i8);
         put(seen, "fits", isa.fits(&rows).map(i64::from));
+    }
+}
+
+/// Weights of which neighbours of one sign sum to at most 128: the second of two has what the first leaves.
+fn weights_of_pairs(rng: &mut Rng, count: usize) -> Vec<i8> {
+    let mut first = 0;
+    let weight = |i| {
+        let w = rng.int(-127, 127);
+        let w = if i % 2 == 0 { w } else { w.clamp(-128 - first, 128 - first).clamp(-127, 127) };
+        first = w;
+        w as i8
+    };
+    (0..count).map(weight).collect()
+}
+
+/// Steps of pixels, by the definition on sets that have none.
+#[inline(always)]
+fn woven_pixels<I: Isa, const P: usize>(
+    isa: I,
+    rng: &mut Rng,
+    seen: &mut Transcript,
+    name: &'static str,
+) {
+    /// Lanes of a vector of the sets that have the operation.
+    const LANES: usize = 8;
+    for steps in [0, 1, 2, 9] {
+        let x: Vec<u8> = (0..200 + 50 * (P - 1)).map(|_| rng.int(0, 255) as u8).collect();
+        let next = rng.int(0, 50) as usize;
+        let mut places = Vec::new();
+        let mut packed = Vec::new();
+        for _ in 0..steps {
+            places.push(rng.int(0, 168) as usize);
+            packed.extend((0..4 * LANES).map(|_| rng.int(0, 15) as i8));
+            packed.extend((0..4 * LANES).map(|_| rng.next() as i8));
+            packed.extend(weights_of_pairs(rng, 16 * LANES));
+        }
+        let starts: [[[i32; LANES]; 4]; P] =
+            core::array::from_fn(|_| core::array::from_fn(|_| core::array::from_fn(|_| any(rng))));
+        let mut want = starts;
+        for (pixel, sums) in want.iter_mut().enumerate() {
+            for (place, step) in places.iter().zip(packed.chunks_exact(WOVEN)) {
+                let (order, rest) = step.split_at(4 * LANES);
+                let (signs, weights) = rest.split_at(4 * LANES);
+                let x = &x[place + pixel * next..];
+                for (v, weights) in weights.chunks_exact(4 * LANES).enumerate() {
+                    for (i, w) in weights.iter().enumerate() {
+                        let x = x[i / 16 * 16 + order[i] as usize] ^ signs[i] as u8;
+                        let sum = &mut sums[v][i / 4];
+                        *sum = sum.wrapping_add(i32::from(x) * i32::from(*w));
+                    }
+                }
+            }
+        }
+        let mut got = want;
+        if const { I::PAIRS } {
+            let mut acc: [[I::I; 4]; P] =
+                core::array::from_fn(|p| core::array::from_fn(|v| isa.load_i32(&starts[p][v])));
+            isa.woven(&mut acc, &x, next, &Places::new(places), &packed);
+            for (got, acc) in got.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
+                let acc = *acc;
+                isa.store_i32(acc, got);
+            }
+        }
+        put(seen, name, got.into_iter().flatten().flatten().map(i64::from));
     }
 }
 

@@ -139,7 +139,11 @@ impl PackedConv {
     /// Whether products are those of pairs.
     #[cfg(test)]
     pub(crate) fn is_in_pairs(&self) -> bool {
-        matches!(&self.method, Method::Indirect(w) if w.is_in_pairs())
+        match &self.method {
+            Method::Indirect(w) => w.is_in_pairs(),
+            Method::Grouped(w) => w.is_in_pairs(),
+            _ => false,
+        }
     }
 
     /// The packed weights that a run begins with, where they are many.

@@ -55,6 +55,12 @@ impl Weights {
         }
     }
 
+    /// Whether products are those of pairs.
+    #[cfg(test)]
+    pub fn is_in_pairs(&self) -> bool {
+        matches!(self, Self::Woven(w) if w.is_in_pairs())
+    }
+
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
         match self {
             Self::Woven(w) => w.attach(shelf),

@@ -9,20 +9,26 @@
 //! ```
 //!
 //! In groups of 8 or 16 channels a lane needs its neighbours' activations too: once for each, the vector is read with
-//! lanes exchanged inside of 128 bits. The results are interleaved as they become bytes.
+//! lanes exchanged inside of 128 bits. The results are interleaved as they become bytes. Where it pays, products are those
+//! of [`pairs`].
 
-use super::conv::{Body, Source};
-use super::geometry::Geometry;
-use super::live::{FAR, LINE, Live};
-use super::pack::{Packed, Shelf, panel, panel_bytes};
-use super::quads::Pixels;
-use super::scale::scaled;
-use super::segment::{Segment, inside, segments, tiles};
-use crate::isa::{Isa, Kernel, strided, strided_inside};
+mod pairs;
+mod partners;
+
+use crate::isa::{Isa, Kernel, Places, strided, strided_inside};
+use crate::kernels::conv::{Body, Source};
+use crate::kernels::geometry::Geometry;
+use crate::kernels::live::{FAR, LINE, Live};
+use crate::kernels::pack::{Packed, Shelf, panel, panel_bytes};
+use crate::kernels::quads::Pixels;
+use crate::kernels::scale::scaled;
+use crate::kernels::segment::{Segment, inside, segments, tiles};
 use crate::pages::Pages;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use pairs::{Plan, Window};
 
 /// Window columns.
 const COLUMNS: usize = 3;
@@ -30,15 +36,23 @@ const COLUMNS: usize = 3;
 const VECTORS: usize = 4;
 
 /// Weights, per block of `4 * LANES` channels: per window row, per column, per exchange of lanes, per
-/// accumulator.
+/// accumulator, or steps of [`pairs`].
 pub(super) struct Weights {
     packed: Packed,
-    block_bytes: usize,
-    /// In the order of accumulators and their lanes.
-    bias: Vec<i32>,
-    multiplier: Vec<f32>,
+    blocks: Box<[Block]>,
+    /// What sums start from, in the order of accumulators and their lanes.
+    bias: Box<[i32]>,
+    multiplier: Box<[f32]>,
     /// Pixels of a tile.
     tile: usize,
+}
+
+/// `4 * LANES` channels.
+struct Block {
+    /// Where its weights are.
+    weights: Range<usize>,
+    /// Where they read, if they are steps of pairs.
+    places: Option<Places>,
 }
 
 /// Whether the kernel takes this convolution, of those with groups of 4, 8 or 16 channels.
@@ -52,35 +66,87 @@ pub(super) fn fits<I: Isa>(body: &Body) -> bool {
 impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
-        let rows = body.geometry.size[0];
         let block = VECTORS * I::LANES;
-        let quads = body.depth / 4;
-        let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, VECTORS);
-        let (packed, out) = shelf.take(body.channels_out / block * block_bytes);
         // Channel of lane `n % LANES` of accumulator `n / LANES`.
         let channel = |n: usize| VECTORS * (n % I::LANES) + n / I::LANES;
-        for (first, out) in (0..).step_by(block).zip(out.chunks_exact_mut(block_bytes)) {
-            for (step, out) in out.chunks_exact_mut(4 * block).enumerate() {
-                let (row, column, exchange) =
-                    (step / quads / COLUMNS, step / quads % COLUMNS, step % quads);
-                panel::<I>(out, VECTORS, block, 1, 4, |n, _| {
-                    let quad = (n % I::LANES % quads) ^ exchange;
-                    let at = (row * COLUMNS + column) * body.depth + 4 * quad;
-                    &source.channel(first + channel(n))[at..][..4]
-                });
-            }
-        }
         let channels = 0..body.channels_out;
         let placed = channels.map(|n| n / block * block + channel(n % block));
-        let bias = placed.clone().map(|n| body.bias[n]).collect();
+        let mut bias: Box<[i32]> = placed.clone().map(|n| body.bias[n]).collect();
+        let plans = if const { I::PAIRS } {
+            pairs::plans::<I>(body, source, shelf.pairs)
+        } else {
+            Vec::new()
+        };
+        let (packed, blocks) = if plans.is_empty() {
+            pack_whole::<I>(body, source, shelf)
+        } else {
+            pack_pairs::<I>(body, source, &plans, shelf, &mut bias)
+        };
         let multiplier = placed.map(|n| body.multiplier[n]).collect();
         let tile = tile::<I>(body.depth, body.geometry.output[1]);
-        Self { packed, block_bytes, bias, multiplier, tile }
+        Self { packed, blocks: blocks.into(), bias, multiplier, tile }
+    }
+
+    /// Whether products are those of pairs.
+    #[inline(always)]
+    pub fn is_in_pairs(&self) -> bool {
+        self.blocks.iter().all(|block| block.places.is_some())
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
         self.packed.attach(shelf);
     }
+}
+
+#[inline(always)]
+fn pack_pairs<I: Isa>(
+    body: &Body,
+    source: Source<'_>,
+    plans: &[Plan],
+    shelf: &mut Shelf,
+    bias: &mut [i32],
+) -> (Packed, Vec<Block>) {
+    let mut blocks: Vec<Block> = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let start = blocks.last().map_or(0, |block| block.weights.end);
+        let weights = start..start + plan.bytes();
+        blocks.push(Block { weights, places: Some(plan.places()) });
+    }
+    let (packed, out) = shelf.take(blocks.last().map_or(0, |block| block.weights.end));
+    let starts = bias.chunks_exact_mut(VECTORS * I::LANES);
+    for (index, ((plan, block), bias)) in plans.iter().zip(&blocks).zip(starts).enumerate() {
+        let out = &mut out[block.weights.clone()];
+        plan.pack::<I>(body, source, index * VECTORS * I::LANES, out);
+        pairs::take_offsets(out, bias);
+    }
+    (packed, blocks)
+}
+
+#[inline(always)]
+fn pack_whole<I: Isa>(body: &Body, source: Source<'_>, shelf: &mut Shelf) -> (Packed, Vec<Block>) {
+    let rows = body.geometry.size[0];
+    let block = VECTORS * I::LANES;
+    let quads = body.depth / 4;
+    let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, VECTORS);
+    let (packed, out) = shelf.take(body.channels_out / block * block_bytes);
+    // Channel of lane `n % LANES` of accumulator `n / LANES`.
+    let channel = |n: usize| VECTORS * (n % I::LANES) + n / I::LANES;
+    for (first, out) in (0..).step_by(block).zip(out.chunks_exact_mut(block_bytes)) {
+        for (step, out) in out.chunks_exact_mut(4 * block).enumerate() {
+            let (row, column, exchange) =
+                (step / quads / COLUMNS, step / quads % COLUMNS, step % quads);
+            panel::<I>(out, VECTORS, block, 1, 4, |n, _| {
+                let quad = (n % I::LANES % quads) ^ exchange;
+                let at = (row * COLUMNS + column) * body.depth + 4 * quad;
+                &source.channel(first + channel(n))[at..][..4]
+            });
+        }
+    }
+    let blocks = (0..body.channels_out / block).map(|index| Block {
+        weights: index * block_bytes..(index + 1) * block_bytes,
+        places: None,
+    });
+    (packed, blocks.collect())
 }
 
 /// Pixels of a tile: whichever number computes fewer pixels of a row twice, the larger one first.
@@ -106,25 +172,43 @@ pub(super) fn run<I: Isa>(
 ) {
     let block = VECTORS * I::LANES;
     let g = &body.geometry;
-    let blocks = (0..).step_by(block).zip(weights.packed.chunks_exact(weights.block_bytes));
+    let blocks = (0..).step_by(block).zip(&weights.blocks);
+    let in_pairs = const { I::PAIRS } && weights.is_in_pairs();
+    let mut window = if in_pairs { Some(Window::new()) } else { None };
     if block < LINE && input.len() > FAR {
         // A block is a part of a cache line: far maps come once for all blocks, a row ahead.
         for segment in segments(g, range, usize::MAX) {
             let next = next_lines(g, segment.y);
             let part = next.len().div_ceil(body.channels_out / block).next_multiple_of(LINE);
-            for (index, (first, packed)) in blocks.clone().enumerate() {
+            for (index, (first, block)) in blocks.clone().enumerate() {
                 let start = next.start + index * part;
                 for at in (start..next.end.min(start + part)).step_by(LINE) {
                     isa.prefetch_line(input, at);
                 }
-                run_block(isa, body, weights, input, &mut live, (segment, first, packed));
+                run_block(
+                    isa,
+                    body,
+                    weights,
+                    input,
+                    &mut live,
+                    window.as_mut(),
+                    (segment, first, block),
+                );
             }
         }
         return;
     }
-    for (first, packed) in blocks {
+    for (first, block) in blocks {
         for segment in segments(g, range.clone(), usize::MAX) {
-            run_block(isa, body, weights, input, &mut live, (segment, first, packed));
+            run_block(
+                isa,
+                body,
+                weights,
+                input,
+                &mut live,
+                window.as_mut(),
+                (segment, first, block),
+            );
         }
     }
 }
@@ -137,15 +221,22 @@ fn run_block<I: Isa>(
     weights: &Weights,
     input: &[u8],
     live: &mut Live<'_, I>,
-    (segment, first, packed): (Segment, usize, &[i8]),
+    window: Option<&mut Window>,
+    (segment, first, block): (Segment, usize, &Block),
 ) {
-    let block = VECTORS * I::LANES;
-    let bias = &weights.bias[first..][..block];
-    let multiplier = &weights.multiplier[first..][..block];
+    let packed = &weights.packed[block.weights.clone()];
+    let channels = VECTORS * I::LANES;
+    let bias = &weights.bias[first..][..channels];
+    let multiplier = &weights.multiplier[first..][..channels];
     let row = Row { body, input, segment, first, packed, bias, multiplier, live: &mut *live };
-    run_row(isa, weights.tile, row);
+    match (&block.places, window) {
+        (Some(places), Some(window)) if const { I::PAIRS } => {
+            pairs::run_row(isa, places, window, row);
+        }
+        _ => run_row(isa, weights.tile, row),
+    }
     let pixel = segment.y * body.geometry.output[1] + segment.x;
-    live.after_quads(isa, pixel..pixel + segment.width, first, block);
+    live.after_quads(isa, pixel..pixel + segment.width, first, channels);
 }
 
 /// The input bytes that the output row behind `y` reads and row `y` does not; they may end behind the map.
