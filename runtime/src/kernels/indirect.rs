@@ -303,6 +303,8 @@ pub(super) fn run<I: Isa>(
                 let places = (tile_pixels.clone(), first..first + count);
                 finder.find(body, input, copies.as_ref(), places, &mut runs);
                 let runs = &runs;
+                // Where the rows of pairs begin.
+                let mut have = None;
                 let mut rest = block;
                 while let Some(p) = rest.first() {
                     let alike = p.alike.min(rest.len());
@@ -344,7 +346,10 @@ pub(super) fn run<I: Isa>(
                     if let (true, Some(paired), Some(rows)) =
                         (const { I::PAIRS }, &p.paired, &mut rows)
                     {
-                        rows.put(height, runs, (channel, steps));
+                        if have != Some(channel) {
+                            rows.put(height, runs, (channel, steps));
+                            have = Some(channel);
+                        }
                         let bias = Some(&weights.bias[p.channels.0..]);
                         let end = ToMemory { bias, sums: &mut sums.0 };
                         paired::tile(isa, shape, (rows, paired.panel(panel), ahead), end);
