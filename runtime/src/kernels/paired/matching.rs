@@ -1,7 +1,7 @@
 //! Which input channels share an i16.
 //!
 //! `vpmaddubsw` multiplies unsigned activations by signed weights and adds two neighbouring products in an i16, which
-//! saturates if both weights have one sign and their sum is beyond [`MOST`]. Which two are neighbours is free, as long
+//! saturates if both weights have one sign and their sum is beyond [`MOST`](super::MOST). Which two are neighbours is free, as long
 //! as activations come in the same order: a perfect matching of the graph whose edges join channels that fit each other
 //! in all output channels of a panel.
 
@@ -11,8 +11,6 @@ use crate::isa::Isa;
 pub const BLOCK: usize = 16;
 /// Output channels that a matching has to suit.
 pub const CHANNELS: usize = 16;
-/// The largest sum of two weights of one sign: 255 * 128 fits an i16, 255 * 129 does not.
-pub const MOST: i16 = 128;
 
 /// Weights of a block, those of an output channel side by side.
 pub type Block = [[i8; BLOCK]; CHANNELS];

@@ -6,12 +6,14 @@
 //! block has no such order, what is too much of a weight becomes a weight of its own, at the end of the panel, for a
 //! pair of activations that is read again.
 
+mod halves;
 mod matching;
 mod order;
 mod tile;
 
 use super::gemm::MAX_ROWS;
 use crate::isa::{Isa, PAIR_ROW, PairPanel, Runs};
+pub(super) use halves::{MOST, halve};
 use matching::{BLOCK, CHANNELS};
 pub(super) use order::{Order, Paired};
 pub(super) use tile::tile;

@@ -1,6 +1,7 @@
 //! The order in which a panel reads the bytes of a window.
 
-use super::matching::{BLOCK, Block, CHANNELS, Fits, MOST, Matching};
+use super::halves::halve;
+use super::matching::{BLOCK, Block, CHANNELS, Fits, Matching};
 use crate::isa::{BlockStart, Isa, PairPanel};
 use crate::kernels::pack::{panel, panel_bytes};
 use alloc::boxed::Box;
@@ -136,7 +137,9 @@ impl Order {
         for (again, excess) in self.again.iter().zip(behind.chunks_exact_mut(4)) {
             let pairs = out[again.block][again.places()].as_chunks_mut::<2>().0;
             for (pair, excess) in pairs.iter_mut().zip(excess.as_chunks_mut::<2>().0) {
-                *excess = halve(pair);
+                let mut kept = pair.map(|w| w as i8);
+                *excess = halve(&mut kept).map(|w| w as u8);
+                *pair = kept.map(|w| w as u8);
             }
         }
     }
@@ -147,38 +150,5 @@ impl Again {
     #[inline(always)]
     fn places(self) -> Range<usize> {
         2 * self.pair..BLOCK.min(2 * self.pair + 4)
-    }
-}
-
-/// Takes from a pair of weights what saturates, and gives it.
-#[inline(always)]
-fn halve(pair: &mut [u8; 2]) -> [u8; 2] {
-    let [a, b] = pair.map(|w| i16::from(w as i8));
-    let excess = ((a + b).abs() - MOST).max(0) * (a + b).signum();
-    // Not more than the larger of the two is.
-    let excess = if a.abs() >= b.abs() { [excess, 0] } else { [0, excess] };
-    *pair = [a - excess[0], b - excess[1]].map(|w| w as u8);
-    excess.map(|w| w as u8)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_pair_of_weights_is_the_sum_of_two_that_do_not_saturate() {
-        for a in -127..=127i8 {
-            for b in -127..=127i8 {
-                let mut kept = [a as u8, b as u8];
-                let excess = halve(&mut kept);
-                let [kept, excess] = [kept, excess].map(|pair| pair.map(|w| i32::from(w as i8)));
-                assert_eq!([kept[0] + excess[0], kept[1] + excess[1]], [a, b].map(i32::from));
-                for [a, b] in [kept, excess] {
-                    for [x, y] in [[0, 255], [255, 0], [255, 255]] {
-                        assert!(i16::try_from(x * a + y * b).is_ok(), "{a} {b}");
-                    }
-                }
-            }
-        }
     }
 }

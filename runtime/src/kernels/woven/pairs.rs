@@ -4,10 +4,11 @@
 //! A step is a vector of activations of every pixel, shuffled inside of 128 bits, which exchanges lanes as well. In what
 //! order they come does not matter: all steps of a tile are one loop.
 
-use super::partners::{Lane, Partners, halve};
+use super::partners::{Lane, Partners};
 use super::{COLUMNS, Row, VECTORS};
 use crate::isa::{Isa, Kernel, Places, WOVEN, copy_strided};
 use crate::kernels::conv::{Body, Source};
+use crate::kernels::paired::halve;
 use crate::kernels::quads::Pixels;
 use crate::kernels::scale::scaled;
 use crate::kernels::segment::{Segment, inside, tiles};

@@ -4,10 +4,10 @@
 //! of a lane alone, and there is one for every lane and tap. An activation can come as `127 - q` instead of `q + 128`,
 //! with weights of the other sign: then two channels fit each other if none of their differences is too large.
 
+use crate::kernels::paired::MOST;
+
 /// Most input channels of a group.
 pub const MOST_CHANNELS: usize = 16;
-/// The largest sum of two weights of one sign: 255 * 128 fits an i16, 255 * 129 does not.
-const MOST: i16 = 128;
 
 /// Weights of the four output channels of a lane for the input channels of its group.
 pub type Lane<'a> = [&'a [u8]; 4];
@@ -79,17 +79,6 @@ fn fit(weights: &Lane<'_>, a: u8, b: u8) -> Option<bool> {
     (sums.min(differences) <= MOST).then_some(sums > MOST)
 }
 
-/// Takes from a pair of weights what saturates, and gives it.
-#[inline(always)]
-pub fn halve(pair: &mut [i8; 2]) -> [i8; 2] {
-    let [a, b] = pair.map(i16::from);
-    let excess = ((a + b).abs() - MOST).max(0) * (a + b).signum();
-    // Not more than the larger of the two is.
-    let excess = if a.abs() >= b.abs() { [excess, 0] } else { [0, excess] };
-    *pair = [a - excess[0], b - excess[1]].map(|w| w as i8);
-    excess.map(|w| w as i8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,20 +130,6 @@ mod tests {
         {
             let beyond = beyond(&mut rng, channels, deviation, 1000);
             assert!(beyond <= most, "{beyond} of 1000 lanes of {channels}");
-        }
-    }
-
-    #[test]
-    fn halves_do_not_saturate_and_sum_to_the_whole() {
-        for a in -127..=127i8 {
-            for b in -127..=127i8 {
-                let mut pair = [a, b];
-                let excess = halve(&mut pair);
-                for [a, b] in [pair, excess] {
-                    assert!((i16::from(a) + i16::from(b)).abs() <= MOST);
-                }
-                assert_eq!([pair[0] + excess[0], pair[1] + excess[1]], [a, b]);
-            }
         }
     }
 }
