@@ -10,7 +10,7 @@ use super::quads::{Form, Pixels};
 use crate::isa::{Isa, Kernel, Runs};
 use core::ops::Range;
 
-/// Panels of `NV` vectors, all of them full, and what tiles of some pixels read and write.
+/// Panels of as many vectors, all of them full, and what a tile of some pixels reads and writes.
 pub(super) struct Panels<'p, 'a, I: Isa> {
     pub body: &'p Body,
     pub panels: &'p [Panel],
@@ -58,7 +58,7 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
         let far = if FORM == Form::Store as u8 { None } else { live.far_residual() };
         let pixel = all.pixels.start;
         let ends = Pixels::<I0, MR>::new(isa, &mut *live, pixel, channels.start, channels.len());
-        let Some(mut ends) = ends.in_form::<FORM>() else { return };
+        let Some(mut ends) = ends.in_form::<FORM>() else { unreachable!("another epilogue") };
         let mut have = None;
         for p in panels {
             let weights = &packed[p.weights.0..][..p.weights.1];
@@ -69,8 +69,10 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
             }
             let asks = if ahead.is_empty() { weights } else { ahead };
             let bias = &bias[channel..][..NV * I0::LANES];
-            let bias: [I0::I; NV] = core::array::from_fn(|n| isa.load_i32(&bias[n * I0::LANES..]));
-            let mut acc = [bias; MR];
+            // Not `[bias; MR]`: of more than twelve rows that stays a loop, and the sums go to memory in every step.
+            let mut acc: [[I0::I; NV]; MR] = core::array::from_fn(|_| {
+                core::array::from_fn(|n| isa.load_i32(&bias[n * I0::LANES..]))
+            });
             if let (true, Some(pairs), Some(paired)) = (IN_PAIRS, &mut pairs, &p.paired) {
                 if have != Some(depth_start) {
                     pairs.put_rows::<MR>(runs, (depth_start, steps));
