@@ -1,5 +1,5 @@
 //! x86-64 with AVX2: `vpmaddubsw` on magnitudes, of which two products of 128 * 127 fit an i16, or on what it is given where
-//! weights are arranged so that two products fit ([`pairs`]): nothing saturates.
+//! weights come in an order in which two products fit ([`pairs`]): nothing saturates.
 
 use super::ymm::{operations, proven};
 use super::{Isa, Kernel, PAIR_ROW, PairPanel, pairs, parted};

@@ -2,6 +2,7 @@
 
 mod conv;
 mod naive;
+mod pairs;
 #[cfg(feature = "std")]
 mod shapes;
 mod stem;
