@@ -62,6 +62,8 @@ impl<I: Isa, const R: usize> Residual<'_, I, R> {
 struct Stored<'t, I: Isa, const R: usize> {
     area: AreaMut<'t, R>,
     dtype: DType,
+    /// The table, if it is looked up beside the sums.
+    table: Option<&'t [u8; 256]>,
     constants: &'t Constants<'t, I>,
 }
 
@@ -71,7 +73,8 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
         let element = s.constants.dtype.bytes() as usize;
         let first = (pixel * s.pixel_stride + channel - s.first) * element;
         let area = AreaMut::new(s.out, first, s.pixel_stride * element, channels * element);
-        Self { area, dtype: s.constants.dtype, constants: &s.constants }
+        let table = s.constants.table.filter(|_| I::TRANSLATES);
+        Self { area, dtype: s.constants.dtype, table, constants: &s.constants }
     }
 
     /// Stores four vectors, but for the table if that needs the registers of the sums.
@@ -83,13 +86,13 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
         (row, last): (usize, usize),
         from: usize,
     ) {
-        let Self { area, dtype, constants: c } = self;
+        let Self { area, dtype, table, constants: c } = self;
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let step = area.step();
         match dtype {
             DType::I8 => {
                 let bytes = isa.pack_i8(q, c.zero, c.bytes[0], c.bytes[1]);
-                let bytes = c.translated(isa, bytes);
+                let bytes = translated(isa, *table, bytes);
                 let out = area.span(row, last, from, NV * I::LANES);
                 match NV {
                     4 => isa.put_i8::<1>(bytes, out, 0),
@@ -167,7 +170,7 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
             None if FORM == Form::Store as u8 => None,
             _ => return None,
         };
-        let store = Some(Stored { dtype: DType::I8, ..store });
+        let store = Some(Stored { dtype: DType::I8, table: None, ..store });
         Some(Self { residual, store, second: None, from })
     }
 
@@ -175,10 +178,10 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
     /// the epilogue is bounded, and [one store of i8](super::epilogue::PackedEpilogue::is_one_store_of_i8).
     #[inline(always)]
     pub fn woven(&mut self, isa: I, t: [I::F; 4], row: usize) {
-        let Some(Stored { area, constants: c, .. }) = &mut self.store else { return };
+        let Some(Stored { area, table, constants: c, .. }) = &mut self.store else { return };
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let bytes = isa.weave_i8(q, c.zero, c.bytes[0], c.bytes[1]);
-        let bytes = c.translated(isa, bytes);
+        let bytes = translated(isa, *table, bytes);
         isa.put_i8::<1>(bytes, area.get(row, 0, 4 * I::LANES), 0);
     }
 
@@ -238,14 +241,12 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
     }
 }
 
-impl<I: Isa> Constants<'_, I> {
-    /// The table's bytes, where there is one and it is looked up beside the sums.
-    #[inline(always)]
-    fn translated(&self, isa: I, bytes: I::B) -> I::B {
-        match self.table {
-            Some(table) if I::TRANSLATES => isa.translate(table, bytes),
-            _ => bytes,
-        }
+/// The table's bytes, where there is one.
+#[inline(always)]
+fn translated<I: Isa>(isa: I, table: Option<&[u8; 256]>, bytes: I::B) -> I::B {
+    match table {
+        Some(table) if I::TRANSLATES => isa.translate(table, bytes),
+        _ => bytes,
     }
 }
 
