@@ -67,10 +67,8 @@ impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
         let block = VECTORS * I::LANES;
-        // Channel of lane `n % LANES` of accumulator `n / LANES`.
-        let channel = |n: usize| VECTORS * (n % I::LANES) + n / I::LANES;
         let channels = 0..body.channels_out;
-        let placed = channels.map(|n| n / block * block + channel(n % block));
+        let placed = channels.map(|n| n / block * block + channel::<I>(n % block));
         let mut bias: Box<[i32]> = placed.clone().map(|n| body.bias[n]).collect();
         let plans = if const { I::PAIRS } {
             pairs::plans::<I>(body, source, shelf.pairs)
@@ -96,6 +94,12 @@ impl Weights {
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
         self.packed.attach(shelf);
     }
+}
+
+/// Channel of a block of lane `n % LANES` of accumulator `n / LANES`.
+#[inline(always)]
+fn channel<I: Isa>(n: usize) -> usize {
+    VECTORS * (n % I::LANES) + n / I::LANES
 }
 
 #[inline(always)]
@@ -129,8 +133,6 @@ fn pack_whole<I: Isa>(body: &Body, source: Source<'_>, shelf: &mut Shelf) -> (Pa
     let quads = body.depth / 4;
     let block_bytes = panel_bytes::<I>(rows * COLUMNS, body.depth, VECTORS);
     let (packed, out) = shelf.take(body.channels_out / block * block_bytes);
-    // Channel of lane `n % LANES` of accumulator `n / LANES`.
-    let channel = |n: usize| VECTORS * (n % I::LANES) + n / I::LANES;
     for (first, out) in (0..).step_by(block).zip(out.chunks_exact_mut(block_bytes)) {
         for (step, out) in out.chunks_exact_mut(4 * block).enumerate() {
             let (row, column, exchange) =
@@ -138,7 +140,7 @@ fn pack_whole<I: Isa>(body: &Body, source: Source<'_>, shelf: &mut Shelf) -> (Pa
             panel::<I>(out, VECTORS, block, 1, 4, |n, _| {
                 let quad = (n % I::LANES % quads) ^ exchange;
                 let at = (row * COLUMNS + column) * body.depth + 4 * quad;
-                &source.channel(first + channel(n))[at..][..4]
+                &source.channel(first + channel::<I>(n))[at..][..4]
             });
         }
     }
@@ -167,14 +169,15 @@ pub(super) fn run<I: Isa>(
     body: &Body,
     weights: &Weights,
     input: &[u8],
-    mut live: Live<'_, I>,
+    live: Live<'_, I>,
     range: Range<usize>,
 ) {
     let block = VECTORS * I::LANES;
     let g = &body.geometry;
     let blocks = (0..).step_by(block).zip(&weights.blocks);
     let in_pairs = const { I::PAIRS } && weights.is_in_pairs();
-    let mut window = if in_pairs { Some(Window::new()) } else { None };
+    let window = if in_pairs { Some(Window::new()) } else { None };
+    let mut map = Map { body, weights, input, live, window };
     if block < LINE && input.len() > FAR {
         // A block is a part of a cache line: far maps come once for all blocks, a row ahead.
         for segment in segments(g, range, usize::MAX) {
@@ -185,58 +188,46 @@ pub(super) fn run<I: Isa>(
                 for at in (start..next.end.min(start + part)).step_by(LINE) {
                     isa.prefetch_line(input, at);
                 }
-                run_block(
-                    isa,
-                    body,
-                    weights,
-                    input,
-                    &mut live,
-                    window.as_mut(),
-                    (segment, first, block),
-                );
+                map.run_block(isa, segment, first, block);
             }
         }
         return;
     }
     for (first, block) in blocks {
         for segment in segments(g, range.clone(), usize::MAX) {
-            run_block(
-                isa,
-                body,
-                weights,
-                input,
-                &mut live,
-                window.as_mut(),
-                (segment, first, block),
-            );
+            map.run_block(isa, segment, first, block);
         }
     }
 }
 
-/// A block of channels from `first` on of the pixels of a segment.
-#[inline(always)]
-fn run_block<I: Isa>(
-    isa: I,
-    body: &Body,
-    weights: &Weights,
-    input: &[u8],
-    live: &mut Live<'_, I>,
-    window: Option<&mut Window>,
-    (segment, first, block): (Segment, usize, &Block),
-) {
-    let packed = &weights.packed[block.weights.clone()];
-    let channels = VECTORS * I::LANES;
-    let bias = &weights.bias[first..][..channels];
-    let multiplier = &weights.multiplier[first..][..channels];
-    let row = Row { body, input, segment, first, packed, bias, multiplier, live: &mut *live };
-    match (&block.places, window) {
-        (Some(places), Some(window)) if const { I::PAIRS } => {
-            pairs::run_row(isa, places, window, row);
+/// What all blocks share.
+struct Map<'a, 'l, I: Isa> {
+    body: &'l Body,
+    weights: &'l Weights,
+    input: &'l [u8],
+    live: Live<'a, I>,
+    window: Option<Window>,
+}
+
+impl<I: Isa> Map<'_, '_, I> {
+    /// A block of channels from `first` on of the pixels of a segment.
+    #[inline(always)]
+    fn run_block(&mut self, isa: I, segment: Segment, first: usize, block: &Block) {
+        let Self { body, weights, input, live, window } = self;
+        let packed = &weights.packed[block.weights.clone()];
+        let channels = VECTORS * I::LANES;
+        let bias = &weights.bias[first..][..channels];
+        let multiplier = &weights.multiplier[first..][..channels];
+        let row = Row { body, input, segment, first, packed, bias, multiplier, live: &mut *live };
+        match (&block.places, window) {
+            (Some(places), Some(window)) if const { I::PAIRS } => {
+                pairs::run_row(isa, places, window, row);
+            }
+            _ => run_row(isa, weights.tile, row),
         }
-        _ => run_row(isa, weights.tile, row),
+        let pixel = segment.y * body.geometry.output[1] + segment.x;
+        live.after_quads(isa, pixel..pixel + segment.width, first, channels);
     }
-    let pixel = segment.y * body.geometry.output[1] + segment.x;
-    live.after_quads(isa, pixel..pixel + segment.width, first, channels);
 }
 
 /// The input bytes that the output row behind `y` reads and row `y` does not; they may end behind the map.
@@ -314,13 +305,7 @@ impl<I: Isa, const Q: usize, const S: usize, const P: usize, const COLS: usize, 
         let Row { body, input, segment, first, packed, bias, multiplier, live } = row;
         let g = &body.geometry;
         let padding = [body.zero; K];
-        let l = I::LANES;
-        let bias = [
-            isa.load_i32(bias),
-            isa.load_i32(&bias[l..]),
-            isa.load_i32(&bias[2 * l..]),
-            isa.load_i32(&bias[3 * l..]),
-        ];
+        let bias = starts(isa, bias);
         for x in tiles::<P>(segment) {
             let left = (x * S).wrapping_sub(g.padding[1]);
             let inside = inside(left, 1, COLS, g.input[1]);
@@ -353,29 +338,54 @@ impl<I: Isa, const Q: usize, const S: usize, const P: usize, const COLS: usize, 
                     }
                 }
             }
-            let scale = [
-                isa.load_f32(multiplier),
-                isa.load_f32(&multiplier[l..]),
-                isa.load_f32(&multiplier[2 * l..]),
-                isa.load_f32(&multiplier[3 * l..]),
-            ];
             let pixel = segment.y * g.output[1] + x;
-            let mut pixels = Pixels::<I, P>::new(isa, live, pixel, first, K);
-            // A loop may stay one, and then the sums go through memory after every product.
-            pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
-            if P > 1 {
-                pixels.woven(isa, scaled(isa, acc[1 % P], &scale), 1);
-            }
-            if P > 2 {
-                pixels.woven(isa, scaled(isa, acc[2 % P], &scale), 2);
-            }
-            if P > 3 {
-                pixels.woven(isa, scaled(isa, acc[3 % P], &scale), 3);
-            }
-            if P > 4 {
-                pixels.woven(isa, scaled(isa, acc[4 % P], &scale), 4);
-            }
+            finish(isa, &acc, multiplier, live, (pixel, first));
         }
+    }
+}
+
+/// What the sums of a block start from.
+#[inline(always)]
+fn starts<I: Isa>(isa: I, bias: &[i32]) -> [I::I; VECTORS] {
+    let l = I::LANES;
+    [
+        isa.load_i32(bias),
+        isa.load_i32(&bias[l..]),
+        isa.load_i32(&bias[2 * l..]),
+        isa.load_i32(&bias[3 * l..]),
+    ]
+}
+
+/// Finishes the sums of a block for `P` pixels. The first pixel and channel come last.
+#[inline(always)]
+fn finish<I: Isa, const P: usize>(
+    isa: I,
+    acc: &[[I::I; VECTORS]; P],
+    multiplier: &[f32],
+    live: &mut Live<'_, I>,
+    (pixel, first): (usize, usize),
+) {
+    let l = I::LANES;
+    let scale = [
+        isa.load_f32(multiplier),
+        isa.load_f32(&multiplier[l..]),
+        isa.load_f32(&multiplier[2 * l..]),
+        isa.load_f32(&multiplier[3 * l..]),
+    ];
+    let mut pixels = Pixels::<I, P>::new(isa, live, pixel, first, VECTORS * l);
+    // A loop may stay one, and then the sums go through memory after every product.
+    pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
+    if P > 1 {
+        pixels.woven(isa, scaled(isa, acc[1 % P], &scale), 1);
+    }
+    if P > 2 {
+        pixels.woven(isa, scaled(isa, acc[2 % P], &scale), 2);
+    }
+    if P > 3 {
+        pixels.woven(isa, scaled(isa, acc[3 % P], &scale), 3);
+    }
+    if P > 4 {
+        pixels.woven(isa, scaled(isa, acc[4 % P], &scale), 4);
     }
 }
 

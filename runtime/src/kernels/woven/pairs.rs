@@ -5,12 +5,10 @@
 //! order they come does not matter: all steps of a tile are one loop.
 
 use super::partners::{Lane, Partners};
-use super::{COLUMNS, Row, VECTORS};
+use super::{COLUMNS, Row, VECTORS, finish, starts};
 use crate::isa::{Isa, Kernel, Places, WOVEN, copy_strided};
 use crate::kernels::conv::{Body, Source};
 use crate::kernels::paired::halve;
-use crate::kernels::quads::Pixels;
-use crate::kernels::scale::scaled;
 use crate::kernels::segment::{Segment, inside, tiles};
 use alloc::vec::Vec;
 
@@ -235,13 +233,7 @@ impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
         let Self { isa, row, places, window } = self;
         let Row { body, input, segment, first, packed, bias, multiplier, live } = row;
         let g = &body.geometry;
-        let l = I::LANES;
-        let bias = [
-            isa.load_i32(bias),
-            isa.load_i32(&bias[l..]),
-            isa.load_i32(&bias[2 * l..]),
-            isa.load_i32(&bias[3 * l..]),
-        ];
+        let bias = starts(isa, bias);
         let step = BLOCK * g.stride[1];
         // Parts of nearly equal width, none of a single pixel.
         let parts = segment.width.div_ceil(MOST_PIXELS / g.stride[1]);
@@ -255,18 +247,8 @@ impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
             for x in tiles::<P>(part) {
                 let mut acc = [bias; P];
                 isa.woven(&mut acc, &bytes[(x - part.x) * step..], step, places, packed);
-                let scale = [
-                    isa.load_f32(multiplier),
-                    isa.load_f32(&multiplier[l..]),
-                    isa.load_f32(&multiplier[2 * l..]),
-                    isa.load_f32(&multiplier[3 * l..]),
-                ];
                 let pixel = segment.y * g.output[1] + x;
-                let mut pixels = Pixels::<I, P>::new(isa, live, pixel, first, BLOCK);
-                pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
-                if P > 1 {
-                    pixels.woven(isa, scaled(isa, acc[1 % P], &scale), 1);
-                }
+                finish(isa, &acc, multiplier, live, (pixel, first));
             }
         }
     }
