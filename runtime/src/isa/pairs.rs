@@ -8,15 +8,15 @@ use super::{PAIR_ROW, PairPanel};
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-/// Four activations of every row, of the block at `$x`, by one vector of weights, or two.
+/// Four activations of every row, of the block at `rows`, by one vector of weights, or two.
 macro_rules! quad {
-    ($x:literal, $order:literal, $w:literal, $next:literal; $($row:literal $a:ident $b:ident)*) => {
+    ($order:literal, $w:literal, $next:literal; $($row:literal $a:ident $b:ident)*) => {
         concat!(
             "vmovdqu {u}, ymmword ptr [{w} + ", $w, "]\n",
             "vmovdqu {v}, ymmword ptr [{w} + ", $next, "]\n",
             "vpbroadcastd {o}, dword ptr [{order} + ", $order, "]\n",
             $(
-                "vbroadcasti128 {x}, xmmword ptr [", $x, " + ", $row, " * {row}]\n",
+                "vbroadcasti128 {x}, xmmword ptr [{rows} + ", $row, " * {row}]\n",
                 "vpshufb {x}, {x}, {o}\n",
                 "vpmaddubsw {p}, {x}, {u}\n",
                 "vpmaddubsw {q}, {x}, {v}\n",
@@ -27,12 +27,12 @@ macro_rules! quad {
             )*
         )
     };
-    ($x:literal, $order:literal, $w:literal; $($row:literal $a:ident)*) => {
+    ($order:literal, $w:literal; $($row:literal $a:ident)*) => {
         concat!(
             "vmovdqu {u}, ymmword ptr [{w} + ", $w, "]\n",
             "vpbroadcastd {o}, dword ptr [{order} + ", $order, "]\n",
             $(
-                "vbroadcasti128 {x}, xmmword ptr [", $x, " + ", $row, " * {row}]\n",
+                "vbroadcasti128 {x}, xmmword ptr [{rows} + ", $row, " * {row}]\n",
                 "vpshufb {x}, {x}, {o}\n",
                 "vpmaddubsw {p}, {x}, {u}\n",
                 "vpmaddwd {p}, {p}, {ones}\n",
@@ -117,11 +117,11 @@ macro_rules! tile {
         #[inline]
         unsafe fn $two(acc: &mut [[__m256i; 2]; $rows], at: &At) {
             products!(at;
-                quad!("{rows}", "0", "0", "32"; $($row $a $b)*),
-                quad!("{rows}", "4", "64", "96"; $($row $a $b)*),
-                quad!("{rows}", "8", "128", "160"; $($row $a $b)*),
-                quad!("{rows}", "12", "192", "224"; $($row $a $b)*),
-                quad!("{rows}", "0", "0", "32"; $($row $a $b)*);
+                quad!("0", "0", "32"; $($row $a $b)*),
+                quad!("4", "64", "96"; $($row $a $b)*),
+                quad!("8", "128", "160"; $($row $a $b)*),
+                quad!("12", "192", "224"; $($row $a $b)*),
+                quad!("0", "0", "32"; $($row $a $b)*);
                 64;
                 $($a = inout(ymm_reg) acc[$row][0], $b = inout(ymm_reg) acc[$row][1],)*
                 v = out(ymm_reg) _,
@@ -136,11 +136,11 @@ macro_rules! tile {
         #[inline]
         unsafe fn $one(acc: &mut [[__m256i; 1]; $rows], at: &At) {
             products!(at;
-                quad!("{rows}", "0", "0"; $($row $a)*),
-                quad!("{rows}", "4", "32"; $($row $a)*),
-                quad!("{rows}", "8", "64"; $($row $a)*),
-                quad!("{rows}", "12", "96"; $($row $a)*),
-                quad!("{rows}", "0", "0"; $($row $a)*);
+                quad!("0", "0"; $($row $a)*),
+                quad!("4", "32"; $($row $a)*),
+                quad!("8", "64"; $($row $a)*),
+                quad!("12", "96"; $($row $a)*),
+                quad!("0", "0"; $($row $a)*);
                 32;
                 $($a = inout(ymm_reg) acc[$row][0],)*
             );

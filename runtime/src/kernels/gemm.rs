@@ -4,7 +4,7 @@
 //! 16 bytes of every row; the four lanes of four bytes are written out, because in a loop compilers leave the
 //! accumulators in memory. Runs whose length is no multiple of 16 end with single lanes, in a variant of the tile: with
 //! both loops in one function accumulators were spilled and the rate fell from 86 to 63 % of the peak (`rates`,
-//! 3x3 128-128 @28). What becomes of the sums is the business of an [`End`]. Tested through `conv`.
+//! 3x3 128-128 @28). Tested through `conv`.
 
 use super::quads::Pixels;
 use super::scale::scaled;
@@ -18,7 +18,6 @@ pub(super) const AHEAD: usize = 128;
 pub(super) const MAX_TILE: usize = 14 * 32;
 
 /// Arguments of a tile.
-#[derive(Clone, Copy)]
 pub(super) struct Args<'a> {
     /// What the rows read.
     pub runs: &'a Runs<'a, MAX_ROWS>,

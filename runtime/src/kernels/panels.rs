@@ -79,13 +79,13 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
                     have = Some(depth_start);
                 }
                 pairs.add::<I0, MR, NV>(isa, &mut acc, paired.panel(weights), asks);
-                ahead = ahead.get(weights.len() / ASKS..).unwrap_or(&[]);
             } else {
-                let (channel, ahead_of) = (depth_start, asks);
-                let args = Args { runs, channel, steps, lanes: 0, weights, ahead: ahead_of };
+                let channel = depth_start;
+                let args = Args { runs, channel, steps, lanes: 0, weights, ahead: asks };
                 products::<I0, MR, NV, false>(isa, &mut acc, args);
-                ahead = ahead.get(runs.count() * steps * AHEAD..).unwrap_or(&[]);
             }
+            let asked = asked(core::slice::from_ref(p), runs.count() * steps);
+            ahead = ahead.get(asked..).unwrap_or(&[]);
             let scale = &body.multiplier[channel..][..NV * I0::LANES];
             let scale: [I0::F; NV] =
                 core::array::from_fn(|n| isa.load_f32(&scale[n * I0::LANES..]));

@@ -223,13 +223,13 @@ impl PackedPool {
                     }
                     let line = (first + channel, step, columns.len());
                     if channel + VECTORS * I::LANES <= channels.end {
-                        self.add::<I, VECTORS>(isa, input, line, sums);
+                        self.add_to::<I, VECTORS>(isa, input, line, sums);
                     } else {
                         for (i, sums) in sums.chunks_exact_mut(I::LANES).enumerate() {
                             // What is behind the channels does not count.
                             if channel + i * I::LANES < channels.end {
                                 let line = (line.0 + i * I::LANES, step, columns.len());
-                                self.add::<I, 1>(isa, input, line, sums);
+                                self.add_to::<I, 1>(isa, input, line, sums);
                             }
                         }
                     }
@@ -246,6 +246,22 @@ impl PackedPool {
         }
     }
 
+    /// As [`PackedPool::add`], to sums in memory.
+    #[inline(always)]
+    fn add_to<I: Isa, const N: usize>(
+        &self,
+        isa: I,
+        input: &[u8],
+        line: (usize, usize, usize),
+        sums: &mut [i32],
+    ) {
+        let acc = core::array::from_fn(|n| isa.load_i32(&sums[n * I::LANES..]));
+        let acc: [I::I; N] = self.add(isa, input, line, acc);
+        for (acc, sums) in acc.into_iter().zip(sums.chunks_exact_mut(I::LANES)) {
+            isa.store_i32(acc, sums);
+        }
+    }
+
     /// Adds `count` pixels, `step` elements apart from element `first` on, to sums of `N` vectors of channels.
     #[inline(always)]
     fn add<I: Isa, const N: usize>(
@@ -253,28 +269,22 @@ impl PackedPool {
         isa: I,
         input: &[u8],
         (first, step, count): (usize, usize, usize),
-        sums: &mut [i32],
-    ) {
-        let mut acc: [I::I; N] = core::array::from_fn(|n| isa.load_i32(&sums[n * I::LANES..]));
+        mut acc: [I::I; N],
+    ) -> [I::I; N] {
         let element = self.input.dtype.bytes() as usize;
-        for pixel in 0..count {
-            let x = &input[(first + pixel * step) * element..][..N * I::LANES * element];
+        let mut at = first * element;
+        for _ in 0..count {
+            let x = &input[at..][..N * I::LANES * element];
             for (acc, x) in acc.iter_mut().zip(x.chunks_exact(I::LANES * element)) {
-                *acc = isa.add(*acc, self.load(isa, x));
+                let x = match self.input.dtype {
+                    DType::I8 => isa.load_i8(x),
+                    DType::I16 => isa.load_i16(x),
+                };
+                *acc = isa.add(*acc, x);
             }
+            at += step * element;
         }
-        for (acc, sums) in acc.into_iter().zip(sums.chunks_exact_mut(I::LANES)) {
-            isa.store_i32(acc, sums);
-        }
-    }
-
-    /// A vector of elements.
-    #[inline(always)]
-    fn load<I: Isa>(&self, isa: I, x: &[u8]) -> I::I {
-        match self.input.dtype {
-            DType::I8 => isa.load_i8(x),
-            DType::I16 => isa.load_i16(x),
-        }
+        acc
     }
 
     /// Sums of `N` vectors of channels over the window of an output pixel, zero points and all.
@@ -290,20 +300,12 @@ impl PackedPool {
         let (y, x) = (pixel / g.output[1], pixel % g.output[1]);
         let (rows, columns) = (g.inside(0, y), g.inside(1, x));
         let mut acc = [isa.splat(0); N];
-        let element = self.input.dtype.bytes() as usize;
-        let step = g.dilation[1] * self.input.pixel_stride * element;
+        let stride = self.input.pixel_stride;
         for ky in rows {
             let row = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
             let left = x * g.stride[1] + columns.start * g.dilation[1] - g.padding[1];
-            let mut at = (row * g.input[1] + left) * self.input.pixel_stride * element;
-            at += channel * element;
-            for _ in columns.clone() {
-                let x = &input[at..][..N * I::LANES * element];
-                for (acc, x) in acc.iter_mut().zip(x.chunks_exact(I::LANES * element)) {
-                    *acc = isa.add(*acc, self.load(isa, x));
-                }
-                at += step;
-            }
+            let first = (row * g.input[1] + left) * stride + channel;
+            acc = self.add(isa, input, (first, g.dilation[1] * stride, columns.len()), acc);
         }
         acc
     }

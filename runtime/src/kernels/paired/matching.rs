@@ -1,9 +1,9 @@
 //! Which input channels share an i16.
 //!
 //! `vpmaddubsw` multiplies unsigned activations by signed weights and adds two neighbouring products in an i16, which
-//! saturates if both weights have one sign and their sum is beyond [`MOST`](super::MOST). Which two are neighbours is free, as long
-//! as activations come in the same order: a perfect matching of the graph whose edges join channels that fit each other
-//! in all output channels of a panel.
+//! saturates if both weights have one sign and their sum is beyond [`MOST`](super::MOST). Which two are neighbours is
+//! free, as long as activations come in the same order: a perfect matching of the graph whose edges join channels that
+//! fit each other in all output channels of a panel.
 
 use crate::isa::Isa;
 

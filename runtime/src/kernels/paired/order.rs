@@ -3,6 +3,7 @@
 use super::halves::halve;
 use super::matching::{BLOCK, Block, CHANNELS, Fits, Matching};
 use crate::isa::{BlockStart, Isa, PairPanel};
+use crate::kernels::live::LINE;
 use crate::kernels::pack::{panel, panel_bytes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,8 +11,6 @@ use core::ops::Range;
 
 /// Quads of a block.
 const QUADS: usize = BLOCK / 4;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// An order of the bytes of a window.
 pub struct Order {
