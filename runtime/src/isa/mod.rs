@@ -18,6 +18,7 @@ mod scalar;
 mod strided;
 #[cfg(all(test, feature = "alloc"))]
 mod tests;
+mod turn;
 
 mod words;
 
@@ -54,6 +55,7 @@ pub(crate) use runs::{Room, Runs};
 pub use scalar::Scalar;
 #[cfg(feature = "alloc")]
 pub(crate) use strided::{copy_strided, strided, strided_inside};
+pub(crate) use turn::turned;
 pub use words::Words;
 
 /// Work that can run on any instruction set: a struct of its arguments.

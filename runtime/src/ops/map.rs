@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::desc::{DType, TensorDesc};
+use crate::isa::turned;
 
 /// The part of an operator's result that is computed: all combinations of these pixels and channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +65,17 @@ impl<'s> Map<'s> {
         }
     }
 
-    /// Four bytes of every pixel from `pixel` on, those of the values from `channel` on, the first one lowest; what is
-    /// behind the last channel does not count. The values of an i8 tensor are signed bytes there, whatever the platform.
+    /// Sixteen bytes of the pixels from `pixel` on, those of the values from `channel` on, as four words with the first
+    /// value lowest: word `w` of pixel `i` of these is `words[w][i]`. What is behind the last channel or pixel does not
+    /// count. The values of an i8 tensor are signed bytes there, whatever the platform.
     #[inline(always)]
-    pub(crate) fn words(&self, pixel: usize, channel: usize, words: &mut [u32]) {
+    pub(crate) fn words<const N: usize>(
+        &self,
+        pixel: usize,
+        channel: usize,
+        words: &mut [[u32; N]; 4],
+    ) {
+        const { assert!(N.is_multiple_of(4)) };
         let element = self.dtype.bytes() as usize;
         let (step, skip) = (self.pixel_stride * element, channel * element);
         let xor = match self.dtype {
@@ -75,17 +83,21 @@ impl<'s> Map<'s> {
             DType::I16 => 0,
         };
         let bytes = &self.bytes[pixel * step + skip..];
-        let whole = bytes.len().saturating_sub(3).div_ceil(step).min(words.len());
-        let (whole, rest) = words.split_at_mut(whole);
-        for (i, word) in whole.iter_mut().enumerate() {
-            let bytes = bytes[i * step..].first_chunk::<4>().expect("four more bytes");
-            *word = u32::from_le_bytes(*bytes) ^ xor;
-        }
-        // The last pixel may have fewer bytes.
-        let last = bytes.get(whole.len() * step..).unwrap_or_default();
-        for (word, bytes) in rest.iter_mut().zip(last.chunks(step)) {
-            let bytes = core::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0));
-            *word = u32::from_le_bytes(bytes) ^ xor;
+        for i in (0..N).step_by(4) {
+            let Some(bytes) = bytes.get(i * step..) else { break };
+            let rows: [[u8; 16]; 4] = if bytes.len() >= 3 * step + 16 {
+                core::array::from_fn(|r| *bytes[r * step..].first_chunk().expect("16 bytes"))
+            } else {
+                // The last pixels may have fewer bytes.
+                core::array::from_fn(|r| {
+                    core::array::from_fn(|k| bytes.get(r * step + k).copied().unwrap_or(0))
+                })
+            };
+            for (words, turned) in words.iter_mut().zip(turned(rows)) {
+                for (word, turned) in words[i..i + 4].iter_mut().zip(turned) {
+                    *word = u32::from_le(turned) ^ xor;
+                }
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use crate::ops::{Map, MapMut};
 
 /// Pixels at a time.
 const BLOCK: usize = 32;
+/// Pixels of a map that are near each other: a cache line of each fits the first cache level.
+const NEAR: usize = 256;
 
 /// Copies a map to planes, every value converted.
 pub(super) struct ToPlanes<'a, T, F> {
@@ -28,23 +30,29 @@ impl<T, F: Fn(i32) -> T> Kernel for ToPlanes<'_, T, F> {
         let Self { map, out, pixels, convert } = self;
         // Channels of a word.
         let step = 4 / map.dtype.bytes() as usize;
-        for (i, planes) in out.chunks_mut(step * pixels).enumerate() {
-            let channel = i * step;
-            for first in (0..pixels).step_by(BLOCK) {
-                let count = BLOCK.min(pixels - first);
-                let mut words = [0; BLOCK];
-                map.words(first, channel, &mut words[..count]);
-                for (k, plane) in planes.chunks_exact_mut(pixels).enumerate() {
-                    let places = &mut plane[first..first + count];
-                    match map.dtype {
-                        DType::I8 => {
-                            place(&words, places, |w| convert(i32::from(bytes(w)[k] as i8)))
+        // All channels of some pixels, then the next: a line of each of them fits the first cache level, and planes are
+        // written in long runs.
+        for near in (0..pixels).step_by(NEAR) {
+            for (i, planes) in out.chunks_mut(4 * step * pixels).enumerate() {
+                for first in (near..pixels.min(near + NEAR)).step_by(BLOCK) {
+                    let range = first..pixels.min(first + BLOCK);
+                    let mut words = [[0; BLOCK]; 4];
+                    map.words(first, 4 * i * step, &mut words);
+                    let planes = planes.chunks_mut(step * pixels);
+                    for (words, planes) in words.iter().zip(planes) {
+                        for (k, plane) in planes.chunks_exact_mut(pixels).enumerate() {
+                            let places = &mut plane[range.clone()];
+                            match map.dtype {
+                                DType::I8 => {
+                                    place(words, places, |w| convert(i32::from(bytes(w)[k] as i8)))
+                                }
+                                DType::I16 => place(words, places, |w| {
+                                    let [a, b, c, d] = bytes(w);
+                                    let pair = if k == 0 { [a, b] } else { [c, d] };
+                                    convert(i32::from(i16::from_ne_bytes(pair)))
+                                }),
+                            }
                         }
-                        DType::I16 => place(&words, places, |w| {
-                            let [a, b, c, d] = bytes(w);
-                            let pair = if k == 0 { [a, b] } else { [c, d] };
-                            convert(i32::from(i16::from_ne_bytes(pair)))
-                        }),
                     }
                 }
             }
@@ -167,6 +175,7 @@ mod tests {
                     (33, 2, 9),
                     (100, 17, 17),
                     (64, 6, 80),
+                    (600, 5, 6),
                 ] {
                     let desc = desc([1, pixels, channels], stride, dtype);
                     // Without slack: words at the end are incomplete.
