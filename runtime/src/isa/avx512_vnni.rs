@@ -227,9 +227,9 @@ impl Isa for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn prefetch_line(self, bytes: &[u8], at: usize) {
+    fn prefetch_line(self, at: *const u8) {
         // SAFETY: a hint reads nothing, whatever the address; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

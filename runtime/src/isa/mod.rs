@@ -132,9 +132,9 @@ pub trait Isa: Words {
     /// Asks for 128 bytes from `at` on in the second cache level, where the set can; they may lie behind the end.
     #[inline(always)]
     fn prefetch(self, _: &[i8], _: usize) {}
-    /// Asks for the cache line of byte `at` in the second cache level, where the set can; it may lie behind the end.
+    /// Asks for the cache line of a byte in the second cache level, where the set can; it may be any address.
     #[inline(always)]
-    fn prefetch_line(self, _: &[u8], _: usize) {}
+    fn prefetch_line(self, _: *const u8) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
     /// Adds the products of `MR` rows of unsigned activations by `NV` vectors of weights for every four of them. Of the
@@ -238,6 +238,12 @@ pub trait Isa: Words {
     fn pack_i16(self, q: [Self::I; 2], low: Self::H, high: Self::H) -> Self::H;
     /// `q + BIAS` of four vectors plus `zero` (-512..=512), limited to `low..=high`, as they are stored.
     fn pack_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
+    /// [`Isa::pack_i8`] where zero is -128, and the limits are those of i8.
+    #[inline(always)]
+    fn pack_whole_i8(self, q: [Self::I; 4]) -> Self::B {
+        let zero = self.splat_i16((Self::BIAS - 128) as i16);
+        self.pack_i8(q, zero, self.splat_i8(-128), self.splat_i8(127))
+    }
     /// As [`Isa::pack_i8`], but with vectors as the faster index: byte `4 * l + v` is lane `l` of vector `v`.
     fn weave_i8(self, q: [Self::I; 4], zero: Self::H, low: Self::B, high: Self::B) -> Self::B;
     /// Replaces every byte `b` by `table[b]`.

@@ -146,6 +146,12 @@ impl PackedConv {
         }
     }
 
+    /// What the epilogue does to quads.
+    #[cfg(test)]
+    pub(crate) fn form(&self) -> super::form::Form {
+        self.body.epilogue.form(i32::from(self.platform.act_xor()))
+    }
+
     /// The packed weights that a run begins with, where they are many.
     #[must_use]
     pub fn head(&self) -> &[i8] {

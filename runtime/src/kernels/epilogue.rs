@@ -4,6 +4,7 @@
 //! `conv` and `elementwise`.
 
 use super::Lookup;
+use super::form::{Form, Parts};
 use super::live::{Live, LiveStore};
 use crate::desc::{Affine, DType, Epilogue, Store, TensorDesc};
 use crate::isa::Isa;
@@ -149,6 +150,23 @@ impl PackedEpilogue {
     pub fn is_one_store_of_i8(&self) -> bool {
         let store = self.store.as_ref().is_some_and(|s| s.dtype == DType::I8);
         store && self.residual.is_none() && self.second.is_none()
+    }
+
+    /// What it does to quads, on a platform that adds `bias` to stored bytes.
+    pub fn form(&self, bias: i32) -> Form {
+        let stores = || self.store.iter().chain(self.second.as_ref().map(|(.., store)| store));
+        if stores().any(|s| s.table.is_some()) {
+            return Form::Any;
+        }
+        let is_zero = |dtype, zero_point| dtype == DType::I8 && zero_point == bias - 128;
+        let residual = self.residual.as_ref().map(|(operand, _)| operand);
+        Form::of(Parts {
+            residual: residual.map(|r| r.dtype),
+            store: self.store.as_ref().map(|s| s.dtype),
+            second: self.second.as_ref().map(|(.., s)| s.dtype),
+            whole: residual.is_none_or(|r| is_zero(r.dtype, r.zero_point))
+                && stores().all(|s| is_zero(s.dtype, s.zero_point) && s.limits == [-128, 127]),
+        })
     }
 
     /// An epilogue of one store.

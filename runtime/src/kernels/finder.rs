@@ -177,7 +177,7 @@ impl<'a> Finder<'a> {
         let g = self.g;
         let ask = |pixels: Range<usize>| {
             for at in (pixels.start * g.pixel_stride..pixels.end * g.pixel_stride).step_by(LINE) {
-                isa.prefetch_line(input, at);
+                isa.prefetch_line(input.as_ptr().wrapping_add(at));
             }
         };
         if self.is_pointwise {

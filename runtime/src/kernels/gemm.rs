@@ -66,7 +66,7 @@ pub(super) fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
     isa: I,
     acc: &[[I::I; NV]; MR],
     scale: &[I::F; NV],
-    pixels: &mut Pixels<'_, I, MR>,
+    pixels: &mut Pixels<'_, I>,
 ) {
     let per_quad = const { 4 / NV };
     let first = Q * per_quad;
@@ -114,15 +114,7 @@ pub(super) fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: boo
         let (full, tail) = panel.split_at(4 * steps * NV * vector);
         weights = rest;
         let whole: [&[[u8; 16]]; MR] = runs.pieces(run, channel, steps);
-        for (k, w) in full.chunks_exact(4 * NV * vector).take(steps).enumerate() {
-            let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&whole[r][k]));
-            isa.prefetch(ahead, asked + k * AHEAD);
-            step::<I, MR, NV, 0>(isa, acc, &x, &w[..NV * vector]);
-            step::<I, MR, NV, 1>(isa, acc, &x, &w[NV * vector..2 * NV * vector]);
-            step::<I, MR, NV, 2>(isa, acc, &x, &w[2 * NV * vector..3 * NV * vector]);
-            step::<I, MR, NV, 3>(isa, acc, &x, &w[3 * NV * vector..]);
-        }
-        asked += steps * AHEAD;
+        asked = whole_steps(isa, acc, &whole, full, (ahead, asked));
         if TAIL {
             let rest: [&[[u8; 4]]; MR] = runs.pieces(run, channel + 16 * steps, lanes + 3);
             for (k, w) in tail.chunks_exact(NV * vector).take(lanes).enumerate() {
@@ -134,6 +126,28 @@ pub(super) fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: boo
             }
         }
     }
+}
+
+/// Adds the products of a run of whole steps. `ahead` is what is asked for meanwhile, and from where on: gives back where
+/// the next run goes on.
+#[inline(always)]
+pub(super) fn whole_steps<I: Isa, const MR: usize, const NV: usize>(
+    isa: I,
+    acc: &mut [[I::I; NV]; MR],
+    x: &[&[[u8; 16]]; MR],
+    weights: &[i8],
+    (ahead, asked): (&[i8], usize),
+) -> usize {
+    let (steps, vector) = (x[0].len(), 4 * I::LANES);
+    for (k, w) in weights.chunks_exact(4 * NV * vector).take(steps).enumerate() {
+        let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&x[r][k]));
+        isa.prefetch(ahead, asked + k * AHEAD);
+        step::<I, MR, NV, 0>(isa, acc, &x, &w[..NV * vector]);
+        step::<I, MR, NV, 1>(isa, acc, &x, &w[NV * vector..2 * NV * vector]);
+        step::<I, MR, NV, 2>(isa, acc, &x, &w[2 * NV * vector..3 * NV * vector]);
+        step::<I, MR, NV, 3>(isa, acc, &x, &w[3 * NV * vector..]);
+    }
+    asked + steps * AHEAD
 }
 
 #[inline(always)]
@@ -169,7 +183,7 @@ macro_rules! shapes {
 }
 
 /// Most rows of a tile of `vectors`.
-pub(super) fn most_rows<I: Isa>(vectors: usize) -> usize {
+pub(super) const fn most_rows<I: Isa>(vectors: usize) -> usize {
     if vectors > I::NV { I::WIDE } else { I::MR }
 }
 

@@ -276,7 +276,7 @@ pub(super) fn run<I: Isa>(
     // What is the same for all tiles is settled here: a tile of few products takes no longer than that.
     let packed = &weights.packed[..];
     let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
-    let form = live.form();
+    let form = body.epilogue.form(I::BIAS);
 
     let mut rest = blocks::<I>(weights).peekable();
     while let Some(block) = rest.next() {
@@ -316,7 +316,6 @@ pub(super) fn run<I: Isa>(
                     if finishes {
                         let rows = if p.paired.is_some() { rows.as_mut() } else { None };
                         let bias = if rows.is_some() { &weights.bias[..] } else { &body.bias };
-                        let after = from + height..(from + 2 * height).min(pixels.end);
                         let panels = Panels {
                             body,
                             panels: these,
@@ -328,7 +327,6 @@ pub(super) fn run<I: Isa>(
                             rows,
                             live: &mut live,
                             pixels: tile_pixels.clone(),
-                            after,
                         };
                         panels::finished(isa, (height, p.vectors), form, panels);
                         continue;

@@ -89,29 +89,6 @@ pub(super) struct Live<'a, I: Isa> {
     pub second: Option<(&'a [f32], &'a [f32], LiveStore<'a, I>)>,
 }
 
-/// A residual that is asked for in time.
-#[derive(Clone, Copy)]
-pub(super) struct FarResidual<'a> {
-    bytes: &'a [u8],
-    /// Bytes of a channel.
-    element: usize,
-    pixel_stride: usize,
-}
-
-impl FarResidual<'_> {
-    /// Asks for some channels of these pixels.
-    #[inline(always)]
-    pub fn prefetch<I: Isa>(self, isa: I, pixels: Range<usize>, channel: usize, channels: usize) {
-        let Self { bytes, element, pixel_stride } = self;
-        for pixel in pixels {
-            let first = (pixel * pixel_stride + channel) * element;
-            for at in (first..first + channels * element).step_by(LINE) {
-                isa.prefetch_line(bytes, at);
-            }
-        }
-    }
-}
-
 /// Sums of some pixels for one vector of channels.
 #[derive(Clone, Copy)]
 pub(super) struct Column<'a> {
@@ -167,24 +144,10 @@ impl<'a, I: Isa> Live<'a, I> {
     ) {
         let channels = NV * I::LANES;
         match NV {
-            4 => {
-                Pixels::<I, 1>::new(isa, self, pixel, channel, channels).quad::<4>(isa, value, 0, 0)
-            }
-            2 => {
-                Pixels::<I, 2>::new(isa, self, pixel, channel, channels).quad::<2>(isa, value, 0, 1)
-            }
-            _ => {
-                Pixels::<I, 4>::new(isa, self, pixel, channel, channels).quad::<1>(isa, value, 0, 3)
-            }
+            4 => Pixels::new(isa, self, (pixel, 1), channel, channels).quad::<4>(isa, value, 0, 0),
+            2 => Pixels::new(isa, self, (pixel, 2), channel, channels).quad::<2>(isa, value, 0, 1),
+            _ => Pixels::new(isa, self, (pixel, 4), channel, channels).quad::<1>(isa, value, 0, 3),
         }
-    }
-
-    /// The residual, if it is too large to be near.
-    #[inline(always)]
-    pub fn far_residual(&self) -> Option<FarResidual<'a>> {
-        let (operand, _, bytes) = self.residual.as_ref().filter(|r| r.2.len() > FAR)?;
-        let element = operand.dtype.bytes() as usize;
-        Some(FarResidual { bytes, element, pixel_stride: operand.pixel_stride })
     }
 
     /// What quads leave undone, once their sums are out of the registers.

@@ -13,6 +13,7 @@ mod depthwise;
 mod elementwise;
 mod epilogue;
 mod finder;
+mod form;
 mod gemm;
 mod geometry;
 mod grouped;
@@ -39,6 +40,8 @@ mod woven;
 pub use concat::PackedConcat;
 pub use conv::PackedConv;
 pub use elementwise::PackedElementwise;
+#[cfg(test)]
+pub(crate) use form::Form;
 pub use moves::{PackedCopy, PackedResize, PackedTable};
 pub use op::PackedOp;
 pub use pack::Shelf;

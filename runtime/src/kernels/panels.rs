@@ -2,11 +2,12 @@
 //! the operands of the epilogue above all, is found once. A tile of few products takes no longer than that.
 
 use super::conv::Body;
-use super::gemm::{AHEAD, Args, MAX_ROWS, finishes, products, rows};
+use super::form::Form;
+use super::gemm::{AHEAD, MAX_ROWS, finishes, most_rows, rows, whole_steps};
 use super::indirect::Panel;
 use super::live::{LINE, Live};
 use super::paired::{ASKS, Rows};
-use super::quads::{Form, Pixels};
+use super::quads::Pixels;
 use crate::isa::{Isa, Kernel, Runs};
 use core::ops::Range;
 
@@ -24,9 +25,7 @@ pub(super) struct Panels<'p, 'a, I: Isa> {
     /// Room for them as unsigned ones, if the products are those of pairs.
     pub rows: Option<&'p mut Rows>,
     pub live: &'p mut Live<'a, I>,
-    /// The pixels, and those of the next tile.
     pub pixels: Range<usize>,
-    pub after: Range<usize>,
 }
 
 /// One tile of each panel, `MR` rows by `NV` vectors.
@@ -52,44 +51,62 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
     fn eval<I: Isa>(self, _: I) {
         let Self { isa, panels: all } = self;
         let Panels { body, panels, packed, bias, mut ahead, runs, steps, live, .. } = all;
-        let (mut pairs, after) = (all.rows, all.after);
+        let mut pairs = all.rows;
         let (Some(first), Some(last)) = (panels.first(), panels.last()) else { return };
-        let channels = first.channels.0..last.channels.1;
-        let far = if FORM == Form::Store as u8 { None } else { live.far_residual() };
-        let pixel = all.pixels.start;
-        let ends = Pixels::<I0, MR>::new(isa, &mut *live, pixel, channels.start, channels.len());
+        let (vector, channels) = (NV * I0::LANES, first.channels.0..last.channels.1);
+        let pixels = (all.pixels.start, MR);
+        let ends = Pixels::new(isa, &mut *live, pixels, channels.start, channels.len());
         let Some(mut ends) = ends.in_form::<FORM>() else { unreachable!("another epilogue") };
+        let far = ends.far_residual();
+        // Windows of one run are the same for all panels, unless those are of several groups.
+        let is_one = !IN_PAIRS && runs.count() == 1 && first.depth_start == last.depth_start;
+        let one: [&[[u8; 16]]; MR] =
+            if is_one { runs.pieces(0, first.depth_start, steps) } else { [&[]; MR] };
         let mut have = None;
-        for p in panels {
-            let weights = &packed[p.weights.0..][..p.weights.1];
-            let (channel, depth_start) = (p.channels.0, p.depth_start);
-            if let Some(far) = far.filter(|_| (channel - channels.start).is_multiple_of(LINE)) {
+        // Cut beforehand: what is cut in every turn is checked in every turn.
+        let biases = bias[channels.clone()].chunks_exact(vector);
+        let scales = body.multiplier[channels.clone()].chunks_exact(vector);
+        let of_run = 4 * steps * NV * 4 * I0::LANES;
+        let mut rest = &packed[first.weights.0..last.weights.0 + last.weights.1];
+        for (index, ((p, bias), scale)) in panels.iter().zip(biases).zip(scales).enumerate() {
+            let channel = index * vector;
+            if let Some((area, element)) = far.filter(|_| channel.is_multiple_of(LINE)) {
                 // One tile ahead: a tile of few products ends before its residual has come.
-                far.prefetch(isa, after.clone(), channel, LINE);
+                for row in MR..2 * MR {
+                    for line in 0..element {
+                        area.prefetch(isa, row, channel * element + line * LINE);
+                    }
+                }
             }
+            let bytes = if IN_PAIRS { p.weights.1 } else { runs.count() * of_run };
+            let (mut weights, others) = rest.split_at(bytes);
+            rest = others;
             let asks = if ahead.is_empty() { weights } else { ahead };
-            let bias = &bias[channel..][..NV * I0::LANES];
             // Not `[bias; MR]`: of more than twelve rows that stays a loop, and the sums go to memory in every step.
             let mut acc: [[I0::I; NV]; MR] = core::array::from_fn(|_| {
                 core::array::from_fn(|n| isa.load_i32(&bias[n * I0::LANES..]))
             });
             if let (true, Some(pairs), Some(paired)) = (IN_PAIRS, &mut pairs, &p.paired) {
+                let depth_start = p.depth_start;
                 if have != Some(depth_start) {
                     pairs.put_rows::<MR>(runs, (depth_start, steps));
                     have = Some(depth_start);
                 }
                 pairs.add::<I0, MR, NV>(isa, &mut acc, paired.panel(weights), asks);
             } else {
-                let channel = depth_start;
-                let args = Args { runs, channel, steps, lanes: 0, weights, ahead: asks };
-                products::<I0, MR, NV, false>(isa, &mut acc, args);
+                let mut asked = 0;
+                for run in 0..runs.count() {
+                    let x = if is_one { one } else { runs.pieces(run, p.depth_start, steps) };
+                    let (now, later) = weights.split_at(of_run);
+                    weights = later;
+                    asked = whole_steps(isa, &mut acc, &x, now, (asks, asked));
+                }
             }
             let asked = asked(core::slice::from_ref(p), runs.count() * steps);
             ahead = ahead.get(asked..).unwrap_or(&[]);
-            let scale = &body.multiplier[channel..][..NV * I0::LANES];
             let scale: [I0::F; NV] =
                 core::array::from_fn(|n| isa.load_f32(&scale[n * I0::LANES..]));
-            ends.begin_with(channel - channels.start);
+            ends.begin_with(channel);
             // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
             rows::<I0, MR, NV, 0>(isa, &acc, &scale, &mut ends);
             rows::<I0, MR, NV, 1>(isa, &acc, &scale, &mut ends);
@@ -116,24 +133,22 @@ pub(super) fn asked(panels: &[Panel], steps: usize) -> usize {
     }
 }
 
+/// Whether forms are compiled for tiles of a shape: those that layers of more than a few pixels are cut into.
+const fn has_forms<I: Isa>(rows: usize, vectors: usize) -> bool {
+    vectors > 1 && 3 * rows >= 2 * most_rows::<I>(vectors)
+}
+
 /// Every shape is a function of its own, as in [`super::gemm`], and so is what comes most often of epilogues.
 macro_rules! shapes {
     ($isa:ident, $panels:ident, $shape:ident, $form:ident; $($nv:literal: $($mr:literal)*;)*) => {
         match $shape {
             $($(($mr, $nv) => if const { finishes::<I>($mr, $nv) } {
-                match ($form, $panels.rows.is_some()) {
-                    (Form::Store, false) => enter!($isa, $panels, $mr, $nv, Store, false),
-                    (Form::Sum, false) => enter!($isa, $panels, $mr, $nv, Sum, false),
-                    (Form::Any, false) => enter!($isa, $panels, $mr, $nv, Any, false),
-                    (form, true) => if const { I::PAIRS && $nv <= I::NV } {
-                        match form {
-                            Form::Store => enter!($isa, $panels, $mr, $nv, Store, true),
-                            Form::Sum => enter!($isa, $panels, $mr, $nv, Sum, true),
-                            Form::Any => enter!($isa, $panels, $mr, $nv, Any, true),
-                        }
-                    } else {
-                        unreachable!("no such tile")
-                    },
+                if $panels.rows.is_none() {
+                    forms!($isa, $panels, $mr, $nv, false, $form)
+                } else if const { I::PAIRS && $nv <= I::NV } {
+                    forms!($isa, $panels, $mr, $nv, true, $form)
+                } else {
+                    unreachable!("no such tile")
                 }
             } else {
                 unreachable!("no such tile")
@@ -143,8 +158,25 @@ macro_rules! shapes {
     };
 }
 
+macro_rules! forms {
+    ($isa:ident, $panels:ident, $mr:literal, $nv:literal, $in_pairs:literal, $form:ident) => {
+        if const { has_forms::<I>($mr, $nv) } {
+            match $form {
+                Form::Store => enter!($isa, $panels, $mr, $nv, $in_pairs, Store),
+                Form::Relu => enter!($isa, $panels, $mr, $nv, $in_pairs, Relu),
+                Form::Sum => enter!($isa, $panels, $mr, $nv, $in_pairs, Sum),
+                Form::ReluSum => enter!($isa, $panels, $mr, $nv, $in_pairs, ReluSum),
+                Form::ReluSumSecond => enter!($isa, $panels, $mr, $nv, $in_pairs, ReluSumSecond),
+                _ => enter!($isa, $panels, $mr, $nv, $in_pairs, Any),
+            }
+        } else {
+            enter!($isa, $panels, $mr, $nv, $in_pairs, Any)
+        }
+    };
+}
+
 macro_rules! enter {
-    ($isa:ident, $panels:ident, $mr:literal, $nv:literal, $form:ident, $in_pairs:literal) => {{
+    ($isa:ident, $panels:ident, $mr:literal, $nv:literal, $in_pairs:literal, $form:ident) => {{
         const FORM: u8 = Form::$form as u8;
         $isa.enter(TileOfEach::<I, $mr, $nv, FORM, $in_pairs> { isa: $isa, panels: $panels })
     }};

@@ -3,78 +3,71 @@
 //! Vectors leave as whole registers of bytes, which takes half the time of one by one (`rates`, 1x1 64-256 @56). What is
 //! read and written is checked once for a tile.
 
-use super::live::{Constants, Live, LiveStore};
+use super::form::Form;
+use super::live::{Constants, FAR, Live, LiveStore};
 use crate::desc::DType;
 use crate::isa::{Area, AreaMut, Isa};
 
-/// Some channels of `R` neighbouring pixels, with the epilogue.
-pub(super) struct Pixels<'t, I: Isa, const R: usize> {
-    residual: Option<Residual<'t, I, R>>,
-    store: Option<Stored<'t, I, R>>,
-    second: Option<(&'t [f32], &'t [f32], Stored<'t, I, R>)>,
+/// Some channels of neighbouring pixels, with the epilogue.
+pub(super) struct Pixels<'t, I: Isa> {
+    residual: Option<Residual<'t, I>>,
+    store: Option<Stored<'t, I>>,
+    second: Option<(&'t [f32], &'t [f32], Stored<'t, I>)>,
     /// Of these channels the one that quads begin with.
     from: usize,
 }
 
-/// What an epilogue does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Nothing but to store i8, without a table.
-    Store,
-    /// That, after a residual of i8 is added.
-    Sum,
-    /// More than that.
-    Any,
-}
-
-impl<I: Isa> Live<'_, I> {
-    /// What it does to quads.
-    #[inline(always)]
-    pub fn form(&self) -> Form {
-        let plain =
-            |s: &LiveStore<'_, I>| s.constants.dtype == DType::I8 && s.constants.table.is_none();
-        if self.second.is_some() || !self.store.as_ref().is_some_and(plain) {
-            return Form::Any;
-        }
-        match &self.residual {
-            None => Form::Store,
-            Some((operand, ..)) if operand.dtype == DType::I8 => Form::Sum,
-            Some(_) => Form::Any,
-        }
-    }
-}
-
-struct Residual<'t, I: Isa, const R: usize> {
-    area: Area<'t, R>,
+struct Residual<'t, I: Isa> {
+    area: Area<'t>,
+    /// Whether the map is too large to be near.
+    is_far: bool,
     dtype: DType,
-    offset: I::I,
+    /// Minus what is loaded for 0.0, if that is not 0.
+    offset: Option<I::I>,
     factor: I::F,
 }
 
-impl<I: Isa, const R: usize> Residual<'_, I, R> {
+impl<I: Isa> Residual<'_, I> {
     /// `t + f32(r + offset) * factor`
     #[inline(always)]
     fn add(&self, isa: I, t: I::F, r: I::I) -> I::F {
-        isa.add_f32(t, isa.mul_f32(isa.to_f32(isa.add(r, self.offset)), self.factor))
+        let r = match self.offset {
+            Some(offset) => isa.add(r, offset),
+            None => r,
+        };
+        isa.add_f32(t, isa.mul_f32(isa.to_f32(r), self.factor))
     }
 }
 
-struct Stored<'t, I: Isa, const R: usize> {
-    area: AreaMut<'t, R>,
+struct Stored<'t, I: Isa> {
+    area: AreaMut<'t>,
     dtype: DType,
     /// The table, if it is looked up beside the sums.
     table: Option<&'t [u8; 256]>,
+    /// Whether 0.0 is the smallest i8 and there are no other limits.
+    whole: bool,
     constants: &'t Constants<'t, I>,
 }
 
-impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
+impl<'t, I: Isa> Stored<'t, I> {
     #[inline(always)]
-    fn new(s: &'t mut LiveStore<'_, I>, pixel: usize, channel: usize, channels: usize) -> Self {
+    fn new(
+        s: &'t mut LiveStore<'_, I>,
+        (pixel, rows): (usize, usize),
+        channel: usize,
+        channels: usize,
+    ) -> Self {
         let element = s.constants.dtype.bytes() as usize;
         let first = (pixel * s.pixel_stride + channel - s.first) * element;
-        let area = AreaMut::new(s.out, first, s.pixel_stride * element, channels * element);
-        let table = s.constants.table.filter(|_| I::TRANSLATES);
-        Self { area, dtype: s.constants.dtype, table, constants: &s.constants }
+        let area = AreaMut::new(s.out, rows, first, s.pixel_stride * element, channels * element);
+        let (table, constants) = (s.constants.table.filter(|_| I::TRANSLATES), &s.constants);
+        Self { area, dtype: constants.dtype, table, whole: false, constants }
+    }
+
+    /// What a form says of it is known to compilers.
+    #[inline(always)]
+    fn of(self, dtype: DType, whole: bool) -> Self {
+        Self { dtype, table: None, whole, ..self }
     }
 
     /// Stores four vectors, but for the table if that needs the registers of the sums.
@@ -86,12 +79,16 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
         (row, last): (usize, usize),
         from: usize,
     ) {
-        let Self { area, dtype, table, constants: c } = self;
+        let Self { area, dtype, table, whole, constants: c, .. } = self;
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let step = area.step();
         match dtype {
             DType::I8 => {
-                let bytes = isa.pack_i8(q, c.zero, c.bytes[0], c.bytes[1]);
+                let bytes = if *whole {
+                    isa.pack_whole_i8(q)
+                } else {
+                    isa.pack_i8(q, c.zero, c.bytes[0], c.bytes[1])
+                };
                 let bytes = translated(isa, *table, bytes);
                 let out = area.span(row, last, from, NV * I::LANES);
                 match NV {
@@ -124,31 +121,44 @@ impl<'t, I: Isa, const R: usize> Stored<'t, I, R> {
     }
 }
 
-impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
-    /// Those from `pixel` on, `channels` channels from `channel` on.
+impl<'t, I: Isa> Pixels<'t, I> {
+    /// `rows` of them from `pixel` on, `channels` channels from `channel` on.
     #[inline(always)]
     pub fn new(
         isa: I,
         live: &'t mut Live<'_, I>,
-        pixel: usize,
+        (pixel, rows): (usize, usize),
         channel: usize,
         channels: usize,
     ) -> Self {
-        let residual = live.residual.as_ref().map(|(operand, factor, bytes)| {
-            let element = operand.dtype.bytes() as usize;
-            let first = (pixel * operand.pixel_stride + channel) * element;
-            Residual {
-                area: Area::new(bytes, first, operand.pixel_stride * element, channels * element),
-                dtype: operand.dtype,
-                offset: isa.splat(-operand.zero_point),
-                factor: *factor,
+        // No closures: compilers leave them as functions, and what is in registers is lost around a call.
+        let residual = match &live.residual {
+            Some((operand, factor, bytes)) => {
+                let element = operand.dtype.bytes() as usize;
+                let first = (pixel * operand.pixel_stride + channel) * element;
+                let step = operand.pixel_stride * element;
+                Some(Residual {
+                    area: Area::new(bytes, rows, first, step, channels * element),
+                    is_far: bytes.len() > FAR,
+                    dtype: operand.dtype,
+                    offset: Some(isa.splat(-operand.zero_point)),
+                    factor: *factor,
+                })
             }
-        });
-        let store = live.store.as_mut().map(|s| Stored::new(s, pixel, channel, channels));
-        let second = live.second.as_mut().map(|(a, b, s)| {
-            let channels_of = channel..channel + channels;
-            (&a[channels_of.clone()], &b[channels_of], Stored::new(s, pixel, channel, channels))
-        });
+            None => None,
+        };
+        let pixels = (pixel, rows);
+        let store = match &mut live.store {
+            Some(s) => Some(Stored::new(s, pixels, channel, channels)),
+            None => None,
+        };
+        let second = match &mut live.second {
+            Some((a, b, s)) => {
+                let (a, b) = (&a[channel..][..channels], &b[channel..][..channels]);
+                Some((a, b, Stored::new(s, pixels, channel, channels)))
+            }
+            None => None,
+        };
         Self { residual, store, second, from: 0 }
     }
 
@@ -158,20 +168,40 @@ impl<'t, I: Isa, const R: usize> Pixels<'t, I, R> {
         self.from = from;
     }
 
+    /// The residual, if its map is too large to be near, and the bytes of a channel.
+    #[inline(always)]
+    pub fn far_residual(&self) -> Option<(Area<'t>, usize)> {
+        match &self.residual {
+            Some(r) if r.is_far => Some((r.area, r.dtype.bytes() as usize)),
+            _ => None,
+        }
+    }
+
     /// As it is, if it is of this [`Form`]. Compilers see what does not happen, and leave it out.
     #[inline(always)]
     pub fn in_form<const FORM: u8>(self) -> Option<Self> {
-        if FORM == Form::Any as u8 {
-            return Some(self);
-        }
-        let Self { residual, store: Some(store), from, .. } = self else { return None };
-        let residual = match residual {
-            Some(r) if FORM == Form::Sum as u8 => Some(Residual { dtype: DType::I8, ..r }),
-            None if FORM == Form::Store as u8 => None,
+        let Some(parts) = (const { Form::ALL[FORM as usize].parts() }) else { return Some(self) };
+        let Self { residual, store, second, from } = self;
+        let residual = match (residual, parts.residual) {
+            (Some(r), Some(dtype)) => {
+                // What is loaded for 0.0 is 0 if it is the smallest of bytes without a sign.
+                let offset = if parts.whole && I::BIAS == 128 { None } else { r.offset };
+                Some(Residual { dtype, offset, ..r })
+            }
+            (None, None) => None,
             _ => return None,
         };
-        let store = Some(Stored { dtype: DType::I8, table: None, ..store });
-        Some(Self { residual, store, second: None, from })
+        let store = match (store, parts.store) {
+            (Some(s), Some(dtype)) => Some(s.of(dtype, parts.whole)),
+            (None, None) => None,
+            _ => return None,
+        };
+        let second = match (second, parts.second) {
+            (Some((a, b, s)), Some(dtype)) => Some((a, b, s.of(dtype, parts.whole))),
+            (None, None) => None,
+            _ => return None,
+        };
+        Some(Self { residual, store, second, from })
     }
 
     /// Finishes the scaled values of pixel `row`, of which vector `v` holds every fourth channel from `v` on. Only where

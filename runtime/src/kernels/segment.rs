@@ -89,7 +89,7 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
         if I::FINISHES && P >= 4 && direct {
             let scale = [isa.load_f32(&self.body.multiplier[self.channel..])];
             let pixel = self.segment.y * self.body.geometry.output[1] + x;
-            let mut pixels = Pixels::<I, P>::new(isa, self.live, pixel, self.channel, I::LANES);
+            let mut pixels = Pixels::new(isa, self.live, (pixel, P), self.channel, I::LANES);
             let quad = scaled(isa, [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]], &scale);
             pixels.quad::<1>(isa, quad, 0, 3);
             if P > 4 {

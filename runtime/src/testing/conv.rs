@@ -1,6 +1,6 @@
 //! Convolutions of every kernel on every platform.
 
-use super::{Bench, Rng, naive};
+use super::{Bench, Kind, Rng, naive};
 use crate::desc::{Affine, Conv2d, DType, Epilogue, Residual, Store, TensorId, Window};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::kernels::{Io, KERNELS, Lookup, PackedConv, Scratch, Shelf};
@@ -80,19 +80,23 @@ impl Case {
 /// What follows a case's sums.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tail {
-    residual: Option<DType>,
-    store: Option<DType>,
-    second: bool,
+    pub residual: Option<DType>,
+    pub store: Option<DType>,
+    pub second: bool,
+    /// Of its tensors; only [`Kind::Any`] may have another activation than limits.
+    pub kind: Kind,
 }
 
 impl Tail {
-    pub(super) const PLAIN: Self = Self { residual: None, store: Some(DType::I8), second: false };
+    pub(super) const PLAIN: Self =
+        Self { residual: None, store: Some(DType::I8), second: false, kind: Kind::Any };
 
     pub(super) fn random(rng: &mut Rng) -> Self {
         let kinds = [None, Some(DType::I8), Some(DType::I16)];
         let store = rng.pick(&kinds);
         let second = store.is_none() || rng.chance(40);
-        Self { residual: rng.pick(&kinds), store, second }
+        let kind = rng.pick(&[Kind::Any, Kind::Any, Kind::Any, Kind::Relu]);
+        Self { residual: rng.pick(&kinds), store, second, kind }
     }
 }
 
@@ -119,6 +123,7 @@ pub(super) fn build(
     let pair = |p: [usize; 2]| p.map(|x| x as u32);
     let [top, left] = pair(case.padding);
     let [bottom, right] = pair(case.behind.unwrap_or(case.padding));
+    bench.kind = tail.kind;
     let residual = tail.residual.map(|dtype| Residual {
         tensor: bench.tensor_of(rng, dtype, shape),
         multiplier: if dtype == DType::I8 { rng.float(0.1, 2.0) } else { rng.float(0.001, 0.02) },
@@ -142,7 +147,7 @@ pub(super) fn build(
         weights: bench.constant(weights),
         bias: bench.constant(bias),
         multiplier: bench.f32s(multiplier.iter().copied()),
-        slope: rng.chance(20).then(|| {
+        slope: (tail.kind == Kind::Any && rng.chance(20)).then(|| {
             let slope: Vec<f32> =
                 (0..case.channels_out).map(|_| rng.pick(&[0.0, 0.25, -0.5, 1.3])).collect();
             bench.f32s(slope)
@@ -150,7 +155,7 @@ pub(super) fn build(
         epilogue: Epilogue { residual, store, second },
         silu: None,
     };
-    if conv.slope.is_none() && rng.chance(25) {
+    if tail.kind == Kind::Any && conv.slope.is_none() && rng.chance(25) {
         // Real values of a few units, so that the curved part is met.
         let scale = rng.pick(&[0.02, 0.1, 1.0]);
         conv.multiplier = bench.f32s(multiplier.iter().map(|m| m * scale));

@@ -1,6 +1,7 @@
 //! Test helpers: one body per operator, run by every platform against `naive`.
 
 mod conv;
+mod forms;
 mod naive;
 mod pairs;
 #[cfg(feature = "std")]
@@ -58,9 +59,23 @@ impl Rng {
     }
 }
 
+/// What the tensors and stores of a [`Bench`] are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Anything.
+    #[default]
+    Any,
+    /// Without tables; 0.0 is not the smallest i8.
+    Plain,
+    /// As a ReLU leaves them: 0.0 is the smallest i8, and there are no other limits.
+    Relu,
+}
+
 /// Tensors with their values, and constants.
 #[derive(Default)]
 pub(crate) struct Bench {
+    /// Of what is added next.
+    pub kind: Kind,
     tensors: Vec<TensorDesc>,
     values: Vec<Vec<i32>>,
     data: Vec<u8>,
@@ -80,7 +95,12 @@ impl Bench {
     /// A tensor of random values; sometimes a view with gaps between its pixels.
     pub fn tensor_of(&mut self, rng: &mut Rng, dtype: DType, [h, w, c]: [usize; 3]) -> TensorId {
         let gap = if rng.chance(25) { rng.int(1, 40) as u32 } else { 0 };
-        let zero_point = if dtype == DType::I8 { rng.int(-128, 127) } else { 0 };
+        let zero_point = match (dtype, self.kind) {
+            (DType::I8, Kind::Any) => rng.int(-128, 127),
+            (DType::I8, Kind::Plain) => rng.int(-127, 127),
+            (DType::I8, Kind::Relu) => -128,
+            (DType::I16, _) => 0,
+        };
         let (low, high) = if dtype == DType::I8 { (-128, 127) } else { (-32767, 32767) };
         self.tensors.push(TensorDesc {
             name: Span::default(),
@@ -122,7 +142,10 @@ impl Bench {
         let output = self.tensor_of(rng, dtype, shape);
         let zero_point = self.tensor(output).zero_point;
         let (low, high) = if dtype == DType::I8 { (-128, 127) } else { (-32767, 32767) };
-        let table = (dtype == DType::I8 && rng.chance(20))
+        if self.kind == Kind::Relu {
+            return Store { output, zero_point, clamp_min: low, clamp_max: high, table: None };
+        }
+        let table = (dtype == DType::I8 && self.kind == Kind::Any && rng.chance(20))
             .then(|| self.constant((0..256).map(|_| rng.next() as u8).collect::<Vec<_>>()));
         Store {
             output,

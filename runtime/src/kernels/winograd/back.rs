@@ -171,7 +171,7 @@ impl<I: Isa, const NV: usize> Rows<'_, '_, I, NV> {
         };
         let a = values(isa, &self.scale[0], a);
         let b = if NV > 1 { values(isa, &self.scale[1 % NV], b) } else { a };
-        let mut pixels = Pixels::<I, OUT>::new(isa, self.live, pixel, channel, NV * I::LANES);
+        let mut pixels = Pixels::new(isa, self.live, (pixel, OUT), channel, NV * I::LANES);
         match NV {
             1 => pixels.quad::<1>(isa, a, 0, 3),
             2 => {

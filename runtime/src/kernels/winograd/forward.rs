@@ -62,7 +62,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                     let (area, pixel) = if is_inside {
                         let first = (y * width + x) * g.pixel_stride + step * channels;
                         let bytes = (IN - 1) * g.pixel_stride + channels;
-                        let area = Area::<IN>::new(input, first, width * g.pixel_stride, bytes);
+                        let area = Area::new(input, IN, first, width * g.pixel_stride, bytes);
                         (area, g.pixel_stride)
                     } else {
                         let mut filled = [body.zero; POINTS * 2 * MAX_LANES];
@@ -78,10 +78,10 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                         }
                         copy = filled;
                         let row = IN * channels;
-                        (Area::<IN>::new(&copy, 0, row, row), channels)
+                        (Area::new(&copy, IN, 0, row, row), channels)
                     };
                     let at = (step * group.len() + row) * vector::<I>();
-                    let out = AreaMut::<POINTS>::new(words, at, of_point, vector::<I>());
+                    let out = AreaMut::new(words, POINTS, at, of_point, vector::<I>());
                     one(isa, area, pixel, out);
                 }
             }
@@ -91,7 +91,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
 
 /// Transforms one tile of one vector of channels.
 #[inline(always)]
-fn one<I: Isa>(isa: I, x: Area<'_, IN>, pixel: usize, mut out: AreaMut<'_, POINTS>) {
+fn one<I: Isa>(isa: I, x: Area<'_>, pixel: usize, mut out: AreaMut<'_>) {
     // Not loops: what they index would be kept in memory.
     let column = [
         forward(isa, load(isa, x, 0, pixel)),
@@ -111,7 +111,7 @@ fn one<I: Isa>(isa: I, x: Area<'_, IN>, pixel: usize, mut out: AreaMut<'_, POINT
 
 /// Column `j` of a tile.
 #[inline(always)]
-fn load<I: Isa>(isa: I, x: Area<'_, IN>, j: usize, pixel: usize) -> [I::H; IN] {
+fn load<I: Isa>(isa: I, x: Area<'_>, j: usize, pixel: usize) -> [I::H; IN] {
     let (at, len) = (j * pixel, 2 * I::LANES);
     [
         isa.widen(x.get(0, at, len)),
@@ -125,7 +125,7 @@ fn load<I: Isa>(isa: I, x: Area<'_, IN>, j: usize, pixel: usize) -> [I::H; IN] {
 
 /// Transforms row `R` of the transformed columns and stores it.
 #[inline(always)]
-fn store<I: Isa, const R: usize>(isa: I, column: &[[I::H; IN]; IN], out: &mut AreaMut<'_, POINTS>) {
+fn store<I: Isa, const R: usize>(isa: I, column: &[[I::H; IN]; IN], out: &mut AreaMut<'_>) {
     let row = [column[0][R], column[1][R], column[2][R], column[3][R], column[4][R], column[5][R]];
     let row = forward(isa, row);
     let len = 4 * I::LANES;

@@ -80,7 +80,7 @@ impl<I: Isa> Kernel for Transform<'_, I> {
                 line(isa, six, load(isa, taps, 2)),
             ];
             let len = 4 * I::LANES;
-            let mut out = AreaMut::<POINTS>::new(out, i * len, of_point, len);
+            let mut out = AreaMut::new(out, POINTS, i * len, of_point, len);
             // Not a loop: what it indexes would be kept in memory.
             store::<I, 0>(isa, six, &column, &mut out);
             store::<I, 1>(isa, six, &column, &mut out);
@@ -109,7 +109,7 @@ fn store<I: Isa, const R: usize>(
     isa: I,
     six: I::H,
     column: &[[I::H; IN]; 3],
-    out: &mut AreaMut<'_, POINTS>,
+    out: &mut AreaMut<'_>,
 ) {
     let row = line(isa, six, [column[0][R], column[1][R], column[2][R]]);
     let len = 4 * I::LANES;

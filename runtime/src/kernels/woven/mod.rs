@@ -186,7 +186,7 @@ pub(super) fn run<I: Isa>(
             for (index, (first, block)) in blocks.clone().enumerate() {
                 let start = next.start + index * part;
                 for at in (start..next.end.min(start + part)).step_by(LINE) {
-                    isa.prefetch_line(input, at);
+                    isa.prefetch_line(input.as_ptr().wrapping_add(at));
                 }
                 map.run_block(isa, segment, first, block);
             }
@@ -372,7 +372,7 @@ fn finish<I: Isa, const P: usize>(
         isa.load_f32(&multiplier[2 * l..]),
         isa.load_f32(&multiplier[3 * l..]),
     ];
-    let mut pixels = Pixels::<I, P>::new(isa, live, pixel, first, VECTORS * l);
+    let mut pixels = Pixels::new(isa, live, (pixel, P), first, VECTORS * l);
     // A loop may stay one, and then the sums go through memory after every product.
     pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
     if P > 1 {
