@@ -1,14 +1,18 @@
-//! First layers: ungrouped convolution of images, three or four channels, to few channels, with windows read where they are.
+//! First layers: ungrouped convolution of images, three or four channels, to at most four vectors of channels, with windows
+//! read where they are.
 //!
 //! A row of a window lies in the map without a gap; its bytes are multiplied four at a time, and those of the next output
 //! pixel lie at a constant distance. So nothing is gathered: bytes of a row are spread over the lanes of all output
 //! channels straight from the map. A row whose length is no multiple of four reads into what follows it, which meets
-//! weights of zero. With more output channels than a tile has, gathering windows once for all of them is as fast.
+//! weights of zero. That is a few products more than gathered windows need, and less than gathering them takes.
 
 use super::conv::{Body, Source};
 use super::epilogue::MAX_LANES;
+use super::form::Form;
 use super::live::Live;
 use super::pack::{Packed, Shelf, panel, panel_bytes};
+use super::quads::Pixels;
+use super::scale::scaled;
 use super::segment::{MAX_PIXELS, Row, Segment, Sums, inside, segments, tiles};
 use crate::isa::{Isa, Kernel};
 use crate::pages::Pages;
@@ -19,15 +23,35 @@ use core::ops::Range;
 const MAX_ROW: usize = 28;
 /// Bytes that the windows of a tile cover at most: 8 pixels, 2 columns of 4 channels apart.
 const MAX_SPAN: usize = 7 * 2 * 4 + MAX_ROW;
-/// Most vectors of output channels.
+/// Most vectors of output channels whose sums may go through memory.
 const VECTORS: usize = 2;
+/// Pixels of a tile of four vectors.
+const WIDE_ROWS: usize = 6;
 
 /// Weights: per window row, per four bytes, per vector.
 pub(super) struct Weights(Packed);
 
-/// Pixels of a tile.
-const fn rows<I: Isa>() -> usize {
-    if I::MR < 8 { I::MR } else { 8 }
+/// Pixels of a tile of some vectors.
+const fn rows<I: Isa>(vectors: usize) -> usize {
+    if vectors == 4 {
+        WIDE_ROWS
+    } else if I::MR < 8 {
+        I::MR
+    } else {
+        8
+    }
+}
+
+/// Whether there are tiles of so many vectors.
+const fn has<I: Isa>(vectors: usize) -> bool {
+    matches!(vectors, 1 | 2) || (vectors == 4 && I::WIDE == WIDE_ROWS)
+}
+
+/// Whether four vectors are finished in registers: what there is no room for in memory as well.
+fn is_plain<I: Isa>(body: &Body) -> bool {
+    body.channels_out == 4 * I::LANES
+        && body.finishes_in_registers()
+        && matches!(body.epilogue.form(I::BIAS), Form::Store | Form::Relu)
 }
 
 /// Vectors of output channels.
@@ -42,13 +66,14 @@ pub(super) fn fits<I: Isa>(body: &Body, groups: usize) -> bool {
     I::FINISHES
         && I::LANES >= 8
         && groups == 1
-        && vectors::<I>(body) <= VECTORS
+        && has::<I>(vectors::<I>(body))
+        && (vectors::<I>(body) < 4 || is_plain::<I>(body))
         && matches!(body.depth, 3 | 4)
         && g.pixel_stride == body.depth
         && g.size[1] * body.depth <= MAX_ROW
         && matches!(g.stride[1], 1 | 2)
         && g.dilation[1] == 1
-        && g.output[1] >= rows::<I>()
+        && g.output[1] >= rows::<I>(vectors::<I>(body))
 }
 
 impl Weights {
@@ -98,12 +123,17 @@ struct Strip<'a, 'l, I: Isa> {
 #[inline(always)]
 fn run_strip<I: Isa>(isa: I, strip: Strip<'_, '_, I>) {
     let g = &strip.body.geometry;
-    let tile = if strip.segment.width < rows::<I>() { 1 } else { rows::<I>() };
+    let vectors = vectors::<I>(strip.body);
+    let tile = if strip.segment.width < rows::<I>(vectors) { 1 } else { rows::<I>(vectors) };
     macro_rules! shapes {
         ($($depth:literal $stride:literal $vectors:literal $tile:literal;)*) => {
-            match (strip.body.depth, g.stride[1], vectors::<I>(strip.body), tile) {
+            match (strip.body.depth, g.stride[1], vectors, tile) {
                 $(($depth, $stride, $vectors, $tile)
-                    if const { I::LANES >= 8 && ($tile == 1 || $tile == rows::<I>()) } =>
+                    if const {
+                        I::LANES >= 8
+                            && has::<I>($vectors)
+                            && ($tile == 1 || $tile == rows::<I>($vectors))
+                    } =>
                 {
                     isa.enter(Tiled::<I, $depth, $stride, $vectors, $tile> { isa, strip })
                 })*
@@ -116,6 +146,7 @@ fn run_strip<I: Isa>(isa: I, strip: Strip<'_, '_, I>) {
         3 2 1 1; 3 2 1 4; 3 2 1 6; 3 2 1 8; 3 2 2 1; 3 2 2 4; 3 2 2 6; 3 2 2 8;
         4 1 1 1; 4 1 1 4; 4 1 1 6; 4 1 1 8; 4 1 2 1; 4 1 2 4; 4 1 2 6; 4 1 2 8;
         4 2 1 1; 4 2 1 4; 4 2 1 6; 4 2 1 8; 4 2 2 1; 4 2 2 4; 4 2 2 6; 4 2 2 8;
+        3 1 4 1; 3 1 4 6; 3 2 4 1; 3 2 4 6; 4 1 4 1; 4 1 4 6; 4 2 4 1; 4 2 4 6;
     );
 }
 
@@ -172,11 +203,18 @@ impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Ke
                     }
                 }
             }
+            if NV == 4 {
+                finish_pixels(isa, body, &acc, segment.y * g.output[1] + x, live);
+                continue;
+            }
             for (n, acc) in acc.iter().enumerate() {
                 let mut row = row(body, segment, n * I::LANES, &mut sums[n], live);
                 let direct = row.is_direct::<P>();
                 row.take(isa, direct, x, acc);
             }
+        }
+        if NV == 4 {
+            return;
         }
         for (n, sums) in sums.iter_mut().enumerate().take(NV) {
             let row = row(body, segment, n * I::LANES, sums, live);
@@ -184,6 +222,37 @@ impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Ke
             row.end(isa, direct);
         }
     }
+}
+
+/// Stores all channels of the pixels from `pixel` on, each a whole line.
+#[inline(always)]
+fn finish_pixels<I: Isa, const P: usize, const NV: usize>(
+    isa: I,
+    body: &Body,
+    acc: &[[I::I; P]; NV],
+    pixel: usize,
+    live: &mut Live<'_, I>,
+) {
+    let scale: [I::F; 4] = core::array::from_fn(|n| isa.load_f32(&body.multiplier[n * I::LANES..]));
+    let pixels = Pixels::new(isa, live, (pixel, P), 0, 4 * I::LANES);
+    let Some(mut pixels) = pixels.in_form::<{ Form::Store as u8 }>() else {
+        unreachable!("another epilogue")
+    };
+    // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
+    pixels.quad::<4>(isa, scaled(isa, of(acc, 0), &scale), 0, 0);
+    if P == WIDE_ROWS {
+        pixels.quad::<4>(isa, scaled(isa, of(acc, 1), &scale), 1, 1);
+        pixels.quad::<4>(isa, scaled(isa, of(acc, 2), &scale), 2, 2);
+        pixels.quad::<4>(isa, scaled(isa, of(acc, 3), &scale), 3, 3);
+        pixels.quad::<4>(isa, scaled(isa, of(acc, 4), &scale), 4, 4);
+        pixels.quad::<4>(isa, scaled(isa, of(acc, 5), &scale), 5, 5);
+    }
+}
+
+/// Four vectors of pixel `p`.
+#[inline(always)]
+fn of<T: Copy, const P: usize, const NV: usize>(acc: &[[T; P]; NV], p: usize) -> [T; 4] {
+    [acc[0][p % P], acc[1 % NV][p % P], acc[2 % NV][p % P], acc[3 % NV][p % P]]
 }
 
 /// What becomes of the sums of a vector of channels.

@@ -31,10 +31,6 @@ type Row = (&'static str, [usize; 4], bool, u16);
 
 /// One row for each problem that something else than the usual choice is faster for, as `kenar bench --tune` prints it.
 const TABLE: &[Row] = &[
-    // 7x7 stems of backbones at 224, 320 and 640 pixels: a tile of 14 windows is gathered once for all 64 channels.
-    ("avx512vnni", [12544, 64, 1, 160], false, 128),
-    ("avx512vnni", [25600, 64, 1, 160], false, 128),
-    ("avx512vnni", [102400, 64, 1, 160], false, 128),
     // ImageNet's linear layer: one pixel, so the weights pass once in any case.
     ("avx512vnni", [1, 1000, 1, 2048], false, 1024),
 ];

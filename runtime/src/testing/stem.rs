@@ -22,7 +22,11 @@ fn images_of_every_width() {
                 for stride in [1, 2] {
                     let mut stems = 0;
                     for width in (1..24).chain([64, 65, 131]) {
-                        let channels_out = rng.int(1, channels as i32) as usize;
+                        // A whole number of lines as well.
+                        let [few, many] = [channels as i32, 4 * lanes as i32];
+                        let most = rng.pick(&[few, few, few, many]);
+                        let some = rng.int(1, most);
+                        let channels_out = rng.pick(&[some, most]) as usize;
                         let case = Case::new([7, width, depth], channels_out, size).stride(stride);
                         let case = case.padding(rng.int(0, size as i32) as usize);
                         if case.output().is_some() {
@@ -30,7 +34,7 @@ fn images_of_every_width() {
                             stems += usize::from(is_stem(&mut rng, platform, case, 1 + width % 3));
                         }
                     }
-                    assert_eq!(stems >= 5, lanes >= 8, "{} {size} {stems}", platform.name());
+                    assert_eq!(stems >= 2, lanes >= 8, "{} {size} {stems}", platform.name());
                 }
             }
         }
