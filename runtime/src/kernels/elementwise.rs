@@ -1,7 +1,9 @@
 //! Sums, products and per-channel affine maps of tensors.
 
 use super::epilogue::{Ends, Operand, PackedEpilogue, channels_f32};
+use super::form::Form;
 use super::live::Live;
+use super::quads::Pixels;
 use super::{Io, Lookup};
 use crate::desc::{DType, OpKind, Store, TensorDesc, TensorId};
 use crate::isa::{Isa, Kernel, Platform};
@@ -132,7 +134,15 @@ impl Kernel for Run<'_> {
         let at = Place { pixels, channels };
         match vectors {
             4 if op.gates_channels() => {
-                gated(isa, op, (input, gates), &mut live, at);
+                let gated = Gated { isa, op, operands: (input, gates), live: &mut live, at };
+                // What comes most often is compiled alone.
+                match op.epilogue.form(I::BIAS) {
+                    Form::Store | Form::Relu => gated.run::<{ Form::Store as u8 }>(),
+                    Form::Sum => gated.run::<{ Form::Sum as u8 }>(),
+                    Form::ReluSum => gated.run::<{ Form::ReluSum as u8 }>(),
+                    Form::ReluSumSecond => gated.run::<{ Form::ReluSumSecond as u8 }>(),
+                    Form::Any | Form::Words => gated.run::<{ Form::Any as u8 }>(),
+                }
             }
             4 => quads::<I, 4>(isa, op, (input, gates), &mut live, at),
             2 => quads::<I, 2>(isa, op, (input, gates), &mut live, at),
@@ -195,44 +205,53 @@ const PASSING: usize = 16 << 10;
 
 /// As [`quads`], of an i8 map times a gate per channel: the gates of four vectors stay in registers while pixels pass.
 /// Squeeze and excitation does nothing else with a map.
-#[inline(always)]
-fn gated<I: Isa>(
+struct Gated<'a, 'l, I: Isa> {
     isa: I,
-    op: &PackedElementwise,
-    (input, gates): (&[u8], &[u8]),
-    live: &mut Live<'_, I>,
-    Place { pixels, channels }: Place,
-) {
-    let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
-    let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
-    let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
-    let count = (PASSING / channels.len()).clamp(8, 256);
-    for start in pixels.clone().step_by(count) {
-        let passing = start..pixels.end.min(start + count);
-        for channel in (channels.start..channels.start + whole).step_by(step) {
-            // No closures, as in `Pixels::quad`.
-            let factors = [
-                isa.to_f32(gate.load(isa, gates, channel)),
-                isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
-                isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
-                isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
-            ];
-            for pixel in passing.clone() {
-                let at = pixel * op.input.pixel_stride + channel;
-                let x = &input[at..at + step];
-                let value = [
-                    gate_value(isa, x, offset, factors[0], multiplier),
-                    gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
-                    gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
-                    gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+    op: &'l PackedElementwise,
+    operands: (&'l [u8], &'l [u8]),
+    live: &'l mut Live<'a, I>,
+    at: Place,
+}
+
+impl<I: Isa> Gated<'_, '_, I> {
+    /// Computes the pixels, with an epilogue of the form.
+    #[inline(always)]
+    fn run<const FORM: u8>(self) {
+        let Self { isa, op, operands, live, at: Place { pixels, channels } } = self;
+        let (input, gates) = operands;
+        let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
+        let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
+        let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
+        let count = (PASSING / channels.len()).clamp(8, 256);
+        for start in pixels.clone().step_by(count) {
+            let passing = start..pixels.end.min(start + count);
+            for channel in (channels.start..channels.start + whole).step_by(step) {
+                // No closures, as in `Pixels::quad`.
+                let factors = [
+                    isa.to_f32(gate.load(isa, gates, channel)),
+                    isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
+                    isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
+                    isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
                 ];
-                live.quad::<4>(isa, value, pixel, channel);
+                let all = Pixels::new(isa, &mut *live, (start, passing.len()), channel, step);
+                let Some(mut all) = all.in_form::<FORM>() else { unreachable!("another epilogue") };
+                for (row, pixel) in passing.clone().enumerate() {
+                    let at = pixel * op.input.pixel_stride + channel;
+                    let x = &input[at..at + step];
+                    let value = [
+                        gate_value(isa, x, offset, factors[0], multiplier),
+                        gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
+                        gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
+                        gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+                    ];
+                    all.quad::<4>(isa, value, row, row);
+                }
             }
+            live.after_quads(isa, passing, channels.start, whole);
         }
-        live.after_quads(isa, passing, channels.start, whole);
+        let channels = channels.start + whole..channels.end;
+        singles(isa, op, operands, live, Place { pixels, channels });
     }
-    let channels = channels.start + whole..channels.end;
-    singles(isa, op, (input, gates), live, Place { pixels, channels });
 }
 
 /// `f32(x' * factor) * multiplier`, where `factor` is an integer: 255 * 65,535 is less than 2^24, so the product of

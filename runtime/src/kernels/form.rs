@@ -8,6 +8,8 @@ use crate::desc::DType;
 pub(crate) enum Form {
     /// More than any of the others.
     Any,
+    /// Stores i16.
+    Words,
     /// Stores i8.
     Store,
     /// Stores i8 behind a ReLU.
@@ -32,8 +34,15 @@ pub(super) struct Parts {
 
 impl Form {
     /// All of them, each in its own place.
-    pub const ALL: [Self; 6] =
-        [Self::Any, Self::Store, Self::Relu, Self::Sum, Self::ReluSum, Self::ReluSumSecond];
+    pub const ALL: [Self; 7] = [
+        Self::Any,
+        Self::Words,
+        Self::Store,
+        Self::Relu,
+        Self::Sum,
+        Self::ReluSum,
+        Self::ReluSumSecond,
+    ];
 
     /// That of an epilogue.
     pub(super) fn of(parts: Parts) -> Self {
@@ -46,6 +55,7 @@ impl Form {
         const I8: Option<DType> = Some(DType::I8);
         let (residual, store, second) = match self {
             Self::Any => return None,
+            Self::Words => (None, Some(DType::I16), None),
             Self::Store | Self::Relu => (None, I8, None),
             Self::Sum | Self::ReluSum => (I8, I8, None),
             Self::ReluSumSecond => (I8, None, I8),

@@ -162,6 +162,7 @@ macro_rules! forms {
     ($isa:ident, $panels:ident, $mr:literal, $nv:literal, $in_pairs:literal, $form:ident) => {
         if const { has_forms::<I>($mr, $nv) } {
             match $form {
+                Form::Words => enter!($isa, $panels, $mr, $nv, $in_pairs, Words),
                 Form::Store => enter!($isa, $panels, $mr, $nv, $in_pairs, Store),
                 Form::Relu => enter!($isa, $panels, $mr, $nv, $in_pairs, Relu),
                 Form::Sum => enter!($isa, $panels, $mr, $nv, $in_pairs, Sum),

@@ -7,12 +7,16 @@ use crate::isa::Platform;
 use crate::kernels::{Form, PackedConv, Shelf};
 
 /// An epilogue of each form.
-const TAILS: [(Form, Tail); 6] = {
+const TAILS: [(Form, Tail); 7] = {
     const I8: Option<DType> = Some(DType::I8);
     [
         (
             Form::Any,
             Tail { residual: None, store: Some(DType::I16), second: true, kind: Kind::Plain },
+        ),
+        (
+            Form::Words,
+            Tail { residual: None, store: Some(DType::I16), second: false, kind: Kind::Plain },
         ),
         (Form::Store, Tail { residual: None, store: I8, second: false, kind: Kind::Plain }),
         (Form::Relu, Tail { residual: None, store: I8, second: false, kind: Kind::Relu }),

@@ -137,6 +137,29 @@ impl Net {
         store.output
     }
 
+    /// A store as behind a ReLU: 0.0 is the smallest value, and there are no other limits.
+    fn relu(&mut self, shape: [u32; 3]) -> Store {
+        let output = self.add(shape, DType::I8, 0.02, -128);
+        Store { output, zero_point: -128, clamp_min: -128, clamp_max: 127, table: None }
+    }
+
+    /// The mean of an i8 map: a gate per channel.
+    fn mean(&mut self, input: TensorId) -> TensorId {
+        let [h, w, c] = self.shape(input);
+        let window = Window { size: [h, w], stride: [1; 2], padding: [0; 4], dilation: [1; 2] };
+        let mut store = self.store([1, 1, c], DType::I8);
+        store.table = None;
+        self.op(OpKind::Pool(Pool {
+            kind: PoolKind::Average,
+            input,
+            window,
+            multiplier: 1.3,
+            count_padding: false,
+            store,
+        }));
+        store.output
+    }
+
     fn epilogue(&mut self, shape: [u32; 3], residual: Option<TensorId>) -> Epilogue {
         let residual = residual.map(|tensor| {
             let narrow = self.writer.tensor(tensor).dtype == DType::I8;
@@ -279,24 +302,7 @@ fn products_with_gates() {
             let mut net = Net::new(seed, shape, DType::I8, strided);
             let mut gate = net.operand(DType::I8);
             if per_channel {
-                // The mean of the map is a gate per channel.
-                let window = Window {
-                    size: [shape[0], shape[1]],
-                    stride: [1; 2],
-                    padding: [0; 4],
-                    dilation: [1; 2],
-                };
-                let mut store = net.store([1, 1, shape[2]], DType::I8);
-                store.table = None;
-                net.op(OpKind::Pool(Pool {
-                    kind: PoolKind::Average,
-                    input: gate,
-                    window,
-                    multiplier: 1.3,
-                    count_padding: false,
-                    store,
-                }));
-                gate = store.output;
+                gate = net.mean(gate);
             }
             let residual = net.rng.chance(30).then_some(net.x);
             let (input, multiplier) = (net.x, net.rng.float(0.005, 0.05));
@@ -305,6 +311,28 @@ fn products_with_gates() {
             net.check(&stored(&epilogue), strided, what);
         }
     });
+}
+
+#[test]
+fn gates_behind_relus() {
+    for (seed, shape) in [[3, 5, 64], [1, 17, 128], [2, 7, 200]].into_iter().enumerate() {
+        for (adds, is_second) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut net = Net::new(seed as u64, shape, DType::I8, false);
+            let gate = net.operand(DType::I8);
+            let gate = net.mean(gate);
+            let residual = adds.then(|| {
+                let (affine, store) = (net.affine(shape[2], 1.0), net.relu(shape));
+                net.op(OpKind::Affine { input: net.x, affine, store });
+                Residual { tensor: store.output, multiplier: 0.7 }
+            });
+            let store = (!is_second).then(|| net.relu(shape));
+            let second = is_second.then(|| (net.affine(shape[2], 2.0), net.relu(shape)));
+            let epilogue = Epilogue { residual, store, second };
+            net.op(OpKind::Mul { input: net.x, gate, multiplier: 0.02, epilogue });
+            let what = format!("{shape:?}, residual: {adds}, only second: {is_second}");
+            net.check(&stored(&epilogue), false, &what);
+        }
+    }
 }
 
 #[test]
