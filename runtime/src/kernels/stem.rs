@@ -47,7 +47,7 @@ const fn has<I: Isa>(vectors: usize) -> bool {
     matches!(vectors, 1 | 2) || (vectors == 4 && I::WIDE == WIDE_ROWS)
 }
 
-/// Whether four vectors are finished in registers: what there is no room for in memory as well.
+/// Whether sums of four vectors can be finished in registers; they have no room in memory.
 fn is_plain<I: Isa>(body: &Body) -> bool {
     body.channels_out == 4 * I::LANES
         && body.finishes_in_registers()
