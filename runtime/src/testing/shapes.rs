@@ -314,6 +314,15 @@ fn products_with_gates() {
 }
 
 #[test]
+fn averages_of_long_lines() {
+    for (seed, width) in [3, 4, 127, 128, 129, 300].into_iter().enumerate() {
+        let mut net = Net::new(seed as u64, [2, width, 130], DType::I8, false);
+        let output = net.mean(net.x);
+        net.check(&[output], false, &format!("average of 2x{width}"));
+    }
+}
+
+#[test]
 fn gates_behind_relus() {
     for (seed, shape) in [[3, 5, 64], [1, 17, 128], [2, 7, 200]].into_iter().enumerate() {
         for (adds, is_second) in [(false, false), (false, true), (true, false), (true, true)] {
