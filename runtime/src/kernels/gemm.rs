@@ -101,7 +101,7 @@ impl<const MR: usize, const NV: usize, const TAIL: bool> Kernel for Tile<'_, MR,
 
 /// Adds the products of a tile. `TAIL`: whether there are `lanes`.
 #[inline(always)]
-pub(super) fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: bool>(
+fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: bool>(
     isa: I,
     acc: &mut [[I::I; NV]; MR],
     args: Args<'_>,

@@ -25,6 +25,7 @@ pub(super) struct Panels<'p, 'a, I: Isa> {
     /// Room for them as unsigned ones, if the products are those of pairs.
     pub rows: Option<&'p mut Rows>,
     pub live: &'p mut Live<'a, I>,
+    /// As many as the tile has rows.
     pub pixels: Range<usize>,
 }
 

@@ -79,7 +79,7 @@ impl<'t, I: Isa> Stored<'t, I> {
         (row, last): (usize, usize),
         from: usize,
     ) {
-        let Self { area, dtype, table, whole, constants: c, .. } = self;
+        let Self { area, dtype, table, whole, constants: c } = self;
         let q = [isa.round(t[0]), isa.round(t[1]), isa.round(t[2]), isa.round(t[3])];
         let step = area.step();
         match dtype {
