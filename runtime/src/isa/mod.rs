@@ -51,7 +51,7 @@ pub use neon::Neon;
 pub use places::Places;
 pub use platform::Platform;
 #[cfg(feature = "alloc")]
-pub(crate) use runs::{Room, Runs};
+pub(crate) use runs::{Runs, Starts};
 pub use scalar::Scalar;
 #[cfg(feature = "alloc")]
 pub(crate) use strided::{copy_strided, strided, strided_inside};

@@ -3,12 +3,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// Room for the starts of up to `M` runs for each of up to `N` rows.
-pub(crate) struct Room<const N: usize, const M: usize>([Starts<N>; M]);
-
-/// Where a run begins in every row.
+/// Room for where a run begins in each of up to `N` rows.
 #[derive(Clone, Copy)]
-struct Starts<const N: usize> {
+pub(crate) struct Starts<const N: usize> {
     /// In row 0, and the distance from row to row; used if `even`.
     first: *const u8,
     step: usize,
@@ -18,31 +15,12 @@ struct Starts<const N: usize> {
 }
 
 impl<const N: usize> Starts<N> {
+    pub const NONE: Self =
+        Self { first: core::ptr::null(), step: 0, even: true, each: [core::ptr::null(); N] };
+
     #[inline(always)]
     fn at(&self, row: usize) -> *const u8 {
         if self.even { self.first.wrapping_add(row * self.step) } else { self.each[row] }
-    }
-}
-
-impl<const N: usize, const M: usize> Room<N, M> {
-    pub fn new() -> Self {
-        let none = core::ptr::null();
-        Self([Starts { first: none, step: 0, even: true, each: [none; N] }; M])
-    }
-
-    /// Begins `runs` runs for each of `rows` rows, all of them `filler`, which gives the length of a run.
-    ///
-    /// # Panics
-    ///
-    /// If there is no room for as many.
-    #[inline(always)]
-    pub fn begin<'a>(&'a mut self, rows: usize, runs: usize, filler: &'a [u8]) -> Runs<'a, N> {
-        assert!(rows <= N, "no room for the rows");
-        let starts = &mut self.0[..runs];
-        for starts in starts.iter_mut() {
-            (starts.first, starts.step, starts.even) = (filler.as_ptr(), 0, true);
-        }
-        Runs { starts, rows, len: filler.len(), bytes: PhantomData }
     }
 }
 
@@ -56,6 +34,21 @@ pub(crate) struct Runs<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Runs<'a, N> {
+    /// Begins as many runs as there is room for, for each of `rows` rows, all of them `filler`, which gives the length
+    /// of a run.
+    ///
+    /// # Panics
+    ///
+    /// If there is no room for as many rows.
+    #[inline(always)]
+    pub fn begin(starts: &'a mut [Starts<N>], rows: usize, filler: &'a [u8]) -> Self {
+        assert!(rows <= N, "no room for the rows");
+        for starts in starts.iter_mut() {
+            (starts.first, starts.step, starts.even) = (filler.as_ptr(), 0, true);
+        }
+        Self { starts, rows, len: filler.len(), bytes: PhantomData }
+    }
+
     pub fn count(&self) -> usize {
         self.starts.len()
     }
@@ -125,8 +118,8 @@ mod tests {
     #[test]
     fn pieces_are_where_they_should_be() {
         let bytes: [u8; 64] = core::array::from_fn(|i| i as u8);
-        let mut room = Room::<3, 2>::new();
-        let mut runs = room.begin(2, 2, &[100; 16]);
+        let mut room = [Starts::<3>::NONE; 2];
+        let mut runs = Runs::begin(&mut room, 2, &[100; 16]);
         runs.set(0, 0..2, &bytes, 10);
         runs.set(1, 1..2, &bytes[30..46], 1000);
         runs.set(1, 2..2, &[], 1);
@@ -139,30 +132,31 @@ mod tests {
     #[test]
     #[should_panic(expected = "too short")]
     fn runs_are_checked() {
-        Room::<2, 1>::new().begin(2, 1, &[0; 16]).set(0, 0..2, &[0; 20], 5);
+        Runs::begin(&mut [Starts::<2>::NONE; 1], 2, &[0; 16]).set(0, 0..2, &[0; 20], 5);
     }
 
     #[test]
     #[should_panic(expected = "too short")]
     fn overflow_is_checked() {
-        Room::<3, 1>::new().begin(3, 1, &[0; 16]).set(0, 0..3, &[0; 20], usize::MAX / 2 + 1);
+        let mut room = [Starts::<3>::NONE; 1];
+        Runs::begin(&mut room, 3, &[0; 16]).set(0, 0..3, &[0; 20], usize::MAX / 2 + 1);
     }
 
     #[test]
     #[should_panic(expected = "no such rows")]
     fn rows_to_set_are_checked() {
-        Room::<2, 1>::new().begin(1, 1, &[0; 16]).set(0, 0..2, &[0; 64], 1);
+        Runs::begin(&mut [Starts::<2>::NONE; 1], 1, &[0; 16]).set(0, 0..2, &[0; 64], 1);
     }
 
     #[test]
     #[should_panic(expected = "outside")]
     fn pieces_are_checked() {
-        let _ = Room::<1, 1>::new().begin(1, 1, &[0; 16]).pieces::<1, 4>(0, 4, 4);
+        let _ = Runs::begin(&mut [Starts::<1>::NONE; 1], 1, &[0; 16]).pieces::<1, 4>(0, 4, 4);
     }
 
     #[test]
     #[should_panic(expected = "outside")]
     fn rows_are_checked() {
-        let _ = Room::<2, 1>::new().begin(1, 1, &[0; 16]).pieces::<2, 4>(0, 4, 1);
+        let _ = Runs::begin(&mut [Starts::<2>::NONE; 1], 1, &[0; 16]).pieces::<2, 4>(0, 4, 1);
     }
 }

@@ -19,8 +19,8 @@ const MAX_GATHERED: usize = 512;
 const MAX_GATHERED_ROW: usize = 32;
 /// A copy's over-read.
 pub(super) const SPARE: usize = 16;
-/// Bytes for copies, on the stack: less than half of the first cache level; less on microcontrollers.
-const COPIES: usize = if cfg!(target_pointer_width = "64") { 20 << 10 } else { 5 << 10 };
+/// Most bytes for copies, on the stack: less than half of the first cache level; less on microcontrollers.
+pub(super) const COPIES: usize = if cfg!(target_pointer_width = "64") { 20 << 10 } else { 5 << 10 };
 
 /// What runs are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,16 +61,6 @@ fn most_lines(g: &Geometry) -> usize {
     (rows.min(g.output[0]).max(1) - 1) * g.stride[0] + (g.size[0] - 1) * g.dilation[0] + 1
 }
 
-/// Room for copies.
-#[repr(align(64))]
-pub(super) struct Copies([u8; COPIES]);
-
-impl Copies {
-    pub fn new() -> Self {
-        Self([0; COPIES])
-    }
-}
-
 /// Where the window rows at the left and right edge of the map are kept: those of the last lines.
 struct Edges {
     /// Output columns whose windows are not inside the map: before the first, and from the second on.
@@ -89,7 +79,7 @@ impl Edges {
         let (start, end) = range_of(g, true, 0);
         let columns = (start as usize, end as usize);
         let count = columns.0 + g.output[1] - columns.1;
-        let lines = COPIES / (count * copy_step(body)).max(1);
+        let lines = (COPIES / (count * copy_step(body)).max(1)).min(most_lines(g));
         Self { columns, count, lines, have: 0..0 }
     }
 
@@ -123,12 +113,12 @@ impl<'a> Finder<'a> {
         Self { g, is_pointwise: g.is_pointwise(), walk, edges: Edges::new(body), inside }
     }
 
-    /// Whether there is something to copy.
-    pub fn copies(&self) -> bool {
+    /// Bytes that there have to be for copies, [`COPIES`] at most; none if there is nothing to copy.
+    pub fn copies(&self, body: &Body) -> usize {
         match self.walk {
-            Walk::Taps => false,
-            Walk::Rows => self.edges.count > 0,
-            Walk::Windows => true,
+            Walk::Taps => 0,
+            Walk::Rows => self.edges.lines * self.edges.count * copy_step(body),
+            Walk::Windows => MAX_ROWS * window_step(body),
         }
     }
 
@@ -148,7 +138,7 @@ impl<'a> Finder<'a> {
         &self,
         body: &Body,
         input: &'r [u8],
-        copies: Option<&'r Copies>,
+        copies: &'r [u8],
         (pixels, taps): (Range<usize>, Range<usize>),
         runs: &mut Runs<'r, MAX_ROWS>,
     ) {
@@ -157,7 +147,6 @@ impl<'a> Finder<'a> {
             let from = &input[pixels.start * g.pixel_stride..];
             return runs.set(0, 0..pixels.len(), from, g.pixel_stride);
         }
-        let copies = copies.map_or(&[][..], |copies| &copies.0);
         match self.walk {
             Walk::Windows => runs.set(0, 0..pixels.len(), copies, window_step(body)),
             Walk::Rows => {
@@ -247,19 +236,19 @@ impl<'a> Finder<'a> {
 
     /// Copies what is not found in the map: window rows at its left and right edge, or windows.
     #[inline(always)]
-    pub fn copy(&mut self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut Copies) {
+    pub fn copy(&mut self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
         if self.walk == Walk::Rows {
             return self.copy_edges(body, input, pixels, copies);
         }
         match self.g.size[1] * body.depth {
-            ..=16 => self.gather::<16>(body, input, pixels, &mut copies.0),
-            _ => self.gather::<MAX_GATHERED_ROW>(body, input, pixels, &mut copies.0),
+            ..=16 => self.gather::<16>(body, input, pixels, copies),
+            _ => self.gather::<MAX_GATHERED_ROW>(body, input, pixels, copies),
         }
     }
 
     /// Copies the window rows at the left and right edge of the map, with padding, in the lines of these pixels.
     #[inline(always)]
-    fn copy_edges(&mut self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut Copies) {
+    fn copy_edges(&mut self, body: &Body, input: &[u8], pixels: Range<usize>, copies: &mut [u8]) {
         let g = self.g;
         let (top, bottom) = (pixels.start / g.output[1], (pixels.end - 1) / g.output[1]);
         let first = (top * g.stride[0]).saturating_sub(g.padding[0]);
@@ -275,11 +264,11 @@ impl<'a> Finder<'a> {
     }
 
     #[inline(never)]
-    fn copy_lines(&self, body: &Body, input: &[u8], lines: Range<usize>, copies: &mut Copies) {
+    fn copy_lines(&self, body: &Body, input: &[u8], lines: Range<usize>, copies: &mut [u8]) {
         let (g, (start, end)) = (self.g, self.edges.columns);
         for y in lines {
             for x in (0..start).chain(end..g.output[1]) {
-                let out = &mut copies.0[self.edges.place(body, y, x)..];
+                let out = &mut copies[self.edges.place(body, y, x)..];
                 copy_row(body, input, (y, x), g.inside(1, x), out);
             }
         }

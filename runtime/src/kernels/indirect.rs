@@ -4,7 +4,7 @@
 //! What the rows read is the business of [`super::finder`]. Groups are panels that start at another input channel.
 
 use super::conv::{Body, Source};
-use super::finder::{Copies, Finder, MAX_RUNS, SPARE, Walk};
+use super::finder::{COPIES, Finder, MAX_RUNS, SPARE, Walk};
 use super::gemm::{Args, MAX_ROWS, MAX_TILE, ToMemory, finishes, most_rows, tile};
 use super::live::{Column, FAR, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
@@ -12,7 +12,7 @@ use super::paired::{self, Order, Paired, Rows};
 use super::panels::{self, Panels};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
-use crate::isa::{Isa, Kernel, Room};
+use crate::isa::{Isa, Kernel, Runs, Starts};
 use crate::pages::Pages;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -248,6 +248,15 @@ fn problem(isa: &'static str, body: &Body, (runs, depth): (usize, usize)) -> Pro
     Problem { isa, pixels: body.geometry.pixels(), channels: body.channels_out, runs, depth }
 }
 
+/// Runs of most windows.
+const FEW_RUNS: usize = 9;
+/// Bytes that most layers copy at most.
+const SOME_COPIES: usize = COPIES / 4;
+
+/// Copies of window rows or of windows, on cache lines of their own.
+#[repr(align(64))]
+struct Copies<const N: usize>([u8; N]);
+
 /// Sums of a tile, on a cache line of their own.
 #[repr(align(64))]
 struct Sums([i32; MAX_TILE]);
@@ -267,8 +276,29 @@ pub(super) fn run<I: Isa>(
         if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
     let mut sums = Sums([0; MAX_TILE]);
     let mut finder = Finder::new(body, weights.walk);
-    let mut copies = if finder.copies() { Some(Copies::new()) } else { None };
-    let mut room = Room::<MAX_ROWS, MAX_RUNS>::new();
+    // Most layers need little of what there may be, and a small one would notice how long it takes to clear the rest.
+    let (mut few, mut many, mut some, mut all);
+    let starts = match weights.runs.min(MAX_RUNS) {
+        runs @ ..=FEW_RUNS => {
+            few = [Starts::<MAX_ROWS>::NONE; FEW_RUNS];
+            &mut few[..runs]
+        }
+        runs => {
+            many = [Starts::<MAX_ROWS>::NONE; MAX_RUNS];
+            &mut many[..runs]
+        }
+    };
+    let copies: &mut [u8] = match finder.copies(body) {
+        0 => &mut [],
+        1..=SOME_COPIES => {
+            some = Copies([0; SOME_COPIES]);
+            &mut some.0
+        }
+        _ => {
+            all = Copies([0; COPIES]);
+            &mut all.0
+        }
+    };
     let mut rows = if weights.bias.is_empty() { None } else { Some(Rows::new()) };
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
@@ -290,7 +320,7 @@ pub(super) fn run<I: Isa>(
         for index in 0..tiles {
             let height = height + usize::from(index < taller);
             let tile_pixels = from..from + height;
-            if let Some(copies) = &mut copies {
+            if !copies.is_empty() {
                 finder.copy(body, input, tile_pixels.clone(), copies);
             }
             if is_far {
@@ -299,9 +329,9 @@ pub(super) fn run<I: Isa>(
             let mut first = 0;
             while first < weights.runs {
                 let count = (weights.runs - first).min(MAX_RUNS);
-                let mut runs = room.begin(height, count, &weights.padding);
+                let mut runs = Runs::begin(&mut starts[..count], height, &weights.padding);
                 let places = (tile_pixels.clone(), first..first + count);
-                finder.find(body, input, copies.as_ref(), places, &mut runs);
+                finder.find(body, input, copies, places, &mut runs);
                 let runs = &runs;
                 // Where the rows of pairs begin.
                 let mut have = None;
