@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::desc::{DType, TensorDesc};
-use crate::isa::turned;
+use crate::isa::{Area, turned};
 
 /// The part of an operator's result that is computed: all combinations of these pixels and channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,21 +83,34 @@ impl<'s> Map<'s> {
             DType::I16 => 0,
         };
         let bytes = &self.bytes[pixel * step + skip..];
-        for i in (0..N).step_by(4) {
-            let Some(bytes) = bytes.get(i * step..) else { break };
-            let rows: [[u8; 16]; 4] = if bytes.len() >= 3 * step + 16 {
-                core::array::from_fn(|r| *bytes[r * step..].first_chunk().expect("16 bytes"))
-            } else {
-                // The last pixels may have fewer bytes.
-                core::array::from_fn(|r| {
-                    core::array::from_fn(|k| bytes.get(r * step + k).copied().unwrap_or(0))
-                })
-            };
+        let mut put = |i: usize, rows: [[u8; 16]; 4]| {
             for (words, turned) in words.iter_mut().zip(turned(rows)) {
                 for (word, turned) in words[i..i + 4].iter_mut().zip(turned) {
                     *word = u32::from_le(turned) ^ xor;
                 }
             }
+        };
+        if bytes.len() >= (N - 1) * step + 16 {
+            let area = Area::new(bytes, N, 0, step, 16);
+            for i in (0..N).step_by(4) {
+                put(
+                    i,
+                    core::array::from_fn(|r| {
+                        *area.get(i + r, 0, 16).first_chunk().expect("16 bytes")
+                    }),
+                );
+            }
+            return;
+        }
+        for i in (0..N).step_by(4) {
+            let Some(bytes) = bytes.get(i * step..) else { break };
+            // The last pixels may have fewer bytes.
+            put(
+                i,
+                core::array::from_fn(|r| {
+                    core::array::from_fn(|k| bytes.get(r * step + k).copied().unwrap_or(0))
+                }),
+            );
         }
     }
 

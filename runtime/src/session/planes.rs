@@ -28,42 +28,48 @@ impl<T, F: Fn(i32) -> T> Kernel for ToPlanes<'_, T, F> {
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) {
         let Self { map, out, pixels, convert } = self;
-        // Channels of a word.
-        let step = 4 / map.dtype.bytes() as usize;
-        // All channels of some pixels, then the next: a line of each of them fits the first cache level, and planes are
-        // written in long runs.
-        for near in (0..pixels).step_by(NEAR) {
-            for (i, planes) in out.chunks_mut(4 * step * pixels).enumerate() {
-                for first in (near..pixels.min(near + NEAR)).step_by(BLOCK) {
-                    let range = first..pixels.min(first + BLOCK);
-                    let mut words = [[0; BLOCK]; 4];
-                    map.words(first, 4 * i * step, &mut words);
-                    let planes = planes.chunks_mut(step * pixels);
-                    for (words, planes) in words.iter().zip(planes) {
-                        for (k, plane) in planes.chunks_exact_mut(pixels).enumerate() {
-                            let places = &mut plane[range.clone()];
-                            match map.dtype {
-                                DType::I8 => {
-                                    place(words, places, |w| convert(i32::from(bytes(w)[k] as i8)))
-                                }
-                                DType::I16 => place(words, places, |w| {
-                                    let [a, b, c, d] = bytes(w);
-                                    let pair = if k == 0 { [a, b] } else { [c, d] };
-                                    convert(i32::from(i16::from_ne_bytes(pair)))
-                                }),
-                            }
-                        }
+        match map.dtype {
+            DType::I8 => {
+                to_planes(map, out, pixels, |word, k| convert(i32::from((word >> (8 * k)) as i8)))
+            }
+            DType::I16 => to_planes(map, out, pixels, |word, k| {
+                // As they are in memory.
+                convert(i32::from(u16::from_le((word >> (16 * k)) as u16) as i16))
+            }),
+        }
+    }
+}
+
+/// Copies a map to planes. `convert` takes a word and which of its values to convert.
+#[inline(always)]
+fn to_planes<T>(map: Map<'_>, out: &mut [T], pixels: usize, convert: impl Fn(u32, usize) -> T) {
+    // Channels of a word.
+    let step = 4 / map.dtype.bytes() as usize;
+    // All channels of some pixels, then the next: a line of each of them fits the first cache level, and planes are
+    // written in long runs.
+    for near in (0..pixels).step_by(NEAR) {
+        for (i, planes) in out.chunks_mut(4 * step * pixels).enumerate() {
+            let end = pixels.min(near + NEAR);
+            let mut parts: [&mut [T]; 4 * 4] = core::array::from_fn(|_| &mut [][..]);
+            for (part, plane) in parts.iter_mut().zip(planes.chunks_exact_mut(pixels)) {
+                *part = &mut plane[near..end];
+            }
+            for first in (near..end).step_by(BLOCK) {
+                let count = BLOCK.min(end - first);
+                let mut words = [[0; BLOCK]; 4];
+                map.words(first, 4 * i * step, &mut words);
+                for (words, parts) in words.iter().zip(parts.chunks_exact_mut(step)) {
+                    for (k, part) in
+                        parts.iter_mut().enumerate().filter(|(_, part)| !part.is_empty())
+                    {
+                        let (places, rest) = core::mem::take(part).split_at_mut(count);
+                        *part = rest;
+                        place(words, places, |word| convert(word, k));
                     }
                 }
             }
         }
     }
-}
-
-/// The bytes of a word, lowest first.
-#[inline(always)]
-fn bytes(word: u32) -> [u8; 4] {
-    word.to_le_bytes()
 }
 
 /// Converts one value of each word.
@@ -105,12 +111,15 @@ impl<const N: usize, const C: usize, Q: Fn(f32) -> i32, F: Fn(usize) -> Q> Kerne
         let Self { values, pixels, first, map, rest, quantize } = self;
         let (xor, bytes) = map.bytes();
         let quantize: [Q; C] = core::array::from_fn(quantize);
+        // In words throughout: bytes that are put together become moves of single bytes.
+        let [xor, rest] = [xor, rest].map(u32::from);
+        let rest: u32 = (C..4).map(|c| rest << (8 * c)).sum();
         let word = |values: [f32; C]| {
-            let mut bytes = [rest; 4];
+            let mut word = rest;
             for c in 0..C {
-                bytes[c] = quantize[c](values[c]) as u8 ^ xor;
+                word |= (quantize[c](values[c]) as u32 & 0xff ^ xor) << (8 * c);
             }
-            u32::from_le_bytes(bytes)
+            word
         };
         // All planes in one pass: one at a time, with words in memory between them, took four times as long.
         let mut planes: [&[f32]; C] = [&[]; C];
@@ -120,19 +129,25 @@ impl<const N: usize, const C: usize, Q: Fn(f32) -> i32, F: Fn(usize) -> Q> Kerne
         for (block, places) in bytes.as_chunks_mut::<N>().0.chunks_mut(BLOCK).enumerate() {
             let at = block * BLOCK;
             let mut words = [0; BLOCK];
-            if places.len() == BLOCK {
-                let planes: [&[f32]; C] = core::array::from_fn(|c| &planes[c][at..][..BLOCK]);
-                for (i, place) in words.iter_mut().enumerate() {
-                    *place = word(core::array::from_fn(|c| planes[c][i]));
+            let Some(places) = places.first_chunk_mut::<BLOCK>() else {
+                for (i, (place, slot)) in places.iter_mut().zip(&mut words).enumerate() {
+                    *slot = word(core::array::from_fn(|c| planes[c][at + i]));
+                    place.copy_from_slice(&slot.to_le_bytes()[..N]);
                 }
-            } else {
-                for (i, place) in words[..places.len()].iter_mut().enumerate() {
-                    *place = word(core::array::from_fn(|c| planes[c][at + i]));
-                }
+                continue;
+            };
+            let planes: [&[f32; BLOCK]; C] =
+                core::array::from_fn(|c| planes[c][at..].first_chunk().expect("a block"));
+            for (i, slot) in words.iter_mut().enumerate() {
+                *slot = word(core::array::from_fn(|c| planes[c][i]));
             }
-            for (place, word) in places.iter_mut().zip(&words) {
-                place.copy_from_slice(&word.to_le_bytes()[..N]);
+            // A whole word each, of which the next overwrites what is too much.
+            let places = places.as_flattened_mut();
+            for (i, word) in words[..BLOCK - 1].iter().enumerate() {
+                places[N * i..][..4].copy_from_slice(&word.to_le_bytes());
             }
+            let last = &mut places[N * (BLOCK - 1)..];
+            last.copy_from_slice(&words[BLOCK - 1].to_le_bytes()[..N]);
         }
     }
 }
