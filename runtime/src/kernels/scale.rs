@@ -14,7 +14,13 @@ impl<I: Isa> Scale<I> {
     /// `t = f32(acc) * m; t = t < 0 ? t * slope : t; t = silu(t) * factor`.
     #[inline(always)]
     pub fn value(&self, isa: I, acc: I::I) -> I::F {
-        let t = isa.mul_f32(isa.to_f32(acc), self.multiplier);
+        self.value_by(isa, acc, self.multiplier)
+    }
+
+    /// As [`Scale::value`], with another multiplier.
+    #[inline(always)]
+    pub fn value_by(&self, isa: I, acc: I::I, multiplier: I::F) -> I::F {
+        let t = isa.mul_f32(isa.to_f32(acc), multiplier);
         if let Some(factor) = self.silu {
             return isa.mul_f32(silu(isa, t), factor);
         }

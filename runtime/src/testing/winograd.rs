@@ -1,9 +1,9 @@
 //! Exact Winograd convolution on every platform, where it is possible at all.
 
 use super::Rng;
-use super::conv::{Case, Tail, check_on};
+use super::conv::{Case, Tail, build, check_on};
 use crate::isa::Platform;
-use crate::kernels::Shelf;
+use crate::kernels::{PackedConv, Shelf};
 
 /// Platforms for which it is compiled.
 fn platforms() -> impl Iterator<Item = Platform> {
@@ -65,8 +65,30 @@ fn sums_that_could_be_too_large_are_left_to_others() {
     let mut rng = Rng::new(24);
     for platform in platforms() {
         let shelf = Shelf::new(0).with_winograd(Some(true));
-        let case = Case::new([4, 4, 620], 8, 3);
+        let case = Case::new([4, 4, 1300], 8, 3);
         assert_eq!(check_on(shelf, &mut rng, platform, case, Tail::PLAIN, 1), "indirect");
+    }
+}
+
+/// Accumulators begin with the bias, and multipliers are divided by 64.
+#[test]
+fn biases_and_multipliers_that_would_lose_digits_are_left_to_others() {
+    let mut rng = Rng::new(26);
+    for platform in platforms() {
+        let mut is_chosen = |bias: i32, multiplier: f32| {
+            let (mut bench, mut conv, _) =
+                build(&mut rng, Case::new([4, 4, 16], 8, 3), Tail::PLAIN);
+            conv.bias = bench.constant([bias; 8].iter().flat_map(|bias| bias.to_le_bytes()));
+            conv.multiplier = bench.f32s([multiplier; 8]);
+            let mut shelf = Shelf::new(0).with_winograd(Some(true));
+            PackedConv::pack_on(platform, &conv, &bench, &mut shelf).kernel() == "winograd"
+        };
+        assert!(is_chosen(20_000_000, 1e-3));
+        assert!(!is_chosen(1 << 25, 1e-3));
+        assert!(!is_chosen(i32::MIN, 1e-3));
+        assert!(!is_chosen(0, f32::MIN_POSITIVE));
+        assert!(is_chosen(0, 64.0 * f32::MIN_POSITIVE));
+        assert!(is_chosen(0, 0.0));
     }
 }
 

@@ -65,28 +65,36 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
 
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
-        let Self { isa, body, tiling, tiles, sums, channels, live } = self;
-        let bias: [I::I; NV] =
-            core::array::from_fn(|n| isa.load_i32(&body.bias[channels.0 + n * I::LANES..]));
+        let Self { isa, body, tiling, tiles, mut sums, channels, live } = self;
+        let (channel, count) = (channels.0, NV * I::LANES);
         let scale: [Scale<I>; NV] =
-            core::array::from_fn(|n| body.scale(isa, channels.0 + n * I::LANES));
-        let mut rows = Rows { isa, bias, scale, channel: channels.0, live };
-        for (tile, sums) in tiles.zip(sums.chunks_exact(OUT * IN * NV * I::LANES)) {
+            core::array::from_fn(|n| body.scale(isa, channel + n * I::LANES));
+        let of_tile = OUT * IN * count;
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            // Tiles side by side: where rows are read and written is found once for all of them.
             let (y, x) = tiling.place(tile);
-            let (width, left) = (tiling.width, tiling.rows.1 - y);
-            let pixel = y * width + x;
-            // What comes out of `back` twice is 36 times as much, and twice or four times that in the first rows and
-            // columns.
-            rows.finish::<6, 5, 4>(row::<I>(sums, NV, 0), pixel);
-            if left > 1 {
-                rows.finish::<5, 4, 3>(row::<I>(sums, NV, 1), pixel + width);
+            let mut beside = 1;
+            while tile + beside < tiles.end && tiling.place(tile + beside) == (y, x + OUT * beside)
+            {
+                beside += 1;
             }
-            if left > 2 {
-                rows.finish::<4, 3, 2>(row::<I>(sums, NV, 2), pixel + 2 * width);
+            for i in 0..OUT.min(tiling.rows.1 - y) {
+                let pixel = (y + i) * tiling.width + x;
+                let multipliers: [[I::F; DISTINCT]; NV] = core::array::from_fn(|n| {
+                    core::array::from_fn(|j| {
+                        isa.mul_f32(scale[n].multiplier, isa.splat_f32(1.0 / times(i, j)))
+                    })
+                });
+                let pixels = Pixels::new(isa, live, (pixel, OUT * beside), channel, count);
+                let mut row = Row { isa, scale: &scale, multipliers, pixels };
+                for (k, sums) in sums.chunks_exact(of_tile).take(beside).enumerate() {
+                    row.finish(self::row::<I>(sums, NV, i), OUT * k);
+                }
+                live.after_quads(isa, pixel..pixel + OUT * beside, channel, count);
             }
-            if left > 3 {
-                rows.finish::<4, 3, 2>(row::<I>(sums, NV, 3), pixel + 3 * width);
-            }
+            sums = &sums[beside * of_tile..];
+            tile += beside;
         }
     }
 }
@@ -118,11 +126,10 @@ impl<I: Isa> Kernel for OneByOne<'_, '_, I> {
                 let row = row::<I>(sums, vectors, i);
                 for (n, channel) in (channels.0..channels.1).step_by(I::LANES).enumerate() {
                     let outputs = back(isa, load::<I>(isa, &row[n * I::LANES..], step));
-                    let bias = isa.load_i32(&body.bias[channel..]);
                     let acc = match i {
-                        0 => exact::<I, 6, 5, 4>(isa, outputs, bias),
-                        1 => exact::<I, 5, 4, 3>(isa, outputs, bias),
-                        _ => exact::<I, 4, 3, 2>(isa, outputs, bias),
+                        0 => exact::<I, 6, 5, 4>(isa, outputs),
+                        1 => exact::<I, 5, 4, 3>(isa, outputs),
+                        _ => exact::<I, 4, 3, 2>(isa, outputs),
                     };
                     let mut sums = [0; OUT * MAX_LANES];
                     for (sums, acc) in sums.chunks_exact_mut(I::LANES).zip(acc) {
@@ -145,76 +152,63 @@ fn row<I: Isa>(sums: &[i32], vectors: usize, i: usize) -> &[i32] {
     &sums[i * row..][..row]
 }
 
-/// What all rows of four pixels have in common.
-struct Rows<'a, 'l, I: Isa, const NV: usize> {
-    isa: I,
-    bias: [I::I; NV],
-    scale: [Scale<I>; NV],
-    /// First output channel.
-    channel: usize,
-    live: &'l mut Live<'a, I>,
+/// Columns of outputs that differ in what comes out: the third and the fourth are alike.
+const DISTINCT: usize = 3;
+
+/// How many times an accumulator comes out in row `i` and column `j`, once it is multiplied by [`NINTH`].
+const fn times(i: usize, j: usize) -> f32 {
+    const OF_PLACE: [f32; OUT] = [8.0, 4.0, 2.0, 2.0];
+    OF_PLACE[i] * OF_PLACE[j]
 }
 
-impl<I: Isa, const NV: usize> Rows<'_, '_, I, NV> {
-    /// Finishes four pixels from six sums for each vector of channels: the accumulators are multiplied by nine and
-    /// shifted by `A`, `B`, `C` and `C` bits.
+/// A row of pixels.
+struct Row<'t, I: Isa, const NV: usize> {
+    isa: I,
+    scale: &'t [Scale<I>; NV],
+    /// For each column what its values are multiplied by.
+    multipliers: [[I::F; DISTINCT]; NV],
+    pixels: Pixels<'t, I>,
+}
+
+impl<I: Isa, const NV: usize> Row<'_, I, NV> {
+    /// Finishes four pixels, from `at` on, from six sums for each vector of channels.
     #[inline(always)]
-    fn finish<const A: u32, const B: u32, const C: u32>(&mut self, sums: &[i32], pixel: usize) {
-        let (isa, channel) = (self.isa, self.channel);
+    fn finish(&mut self, sums: &[i32], at: usize) {
+        let isa = self.isa;
         // No closures: compilers leave them as functions, and what is in registers is lost around a call.
-        let a = self.sums::<A, B, C>(sums, 0);
-        let b = if NV > 1 { self.sums::<A, B, C>(sums, 1 % NV) } else { a };
-        let (c, d) = if NV > 2 {
-            (self.sums::<A, B, C>(sums, 2 % NV), self.sums::<A, B, C>(sums, 3 % NV))
-        } else {
-            (a, b)
-        };
-        let a = values(isa, &self.scale[0], a);
-        let b = if NV > 1 { values(isa, &self.scale[1 % NV], b) } else { a };
-        let mut pixels = Pixels::new(isa, self.live, (pixel, OUT), channel, NV * I::LANES);
+        let a = self.values(sums, 0);
+        let b = if NV > 1 { self.values(sums, 1 % NV) } else { a };
+        let pixels = &mut self.pixels;
         match NV {
-            1 => pixels.quad::<1>(isa, a, 0, 3),
+            1 => pixels.quad::<1>(isa, a, at, at + 3),
             2 => {
-                pixels.quad::<2>(isa, [a[0], b[0], a[1], b[1]], 0, 1);
-                pixels.quad::<2>(isa, [a[2], b[2], a[3], b[3]], 2, 3);
+                pixels.quad::<2>(isa, [a[0], b[0], a[1], b[1]], at, at + 1);
+                pixels.quad::<2>(isa, [a[2], b[2], a[3], b[3]], at + 2, at + 3);
             }
             _ => {
-                let (c, d) =
-                    (values(isa, &self.scale[2 % NV], c), values(isa, &self.scale[3 % NV], d));
-                pixels.quad::<4>(isa, [a[0], b[0], c[0], d[0]], 0, 0);
-                pixels.quad::<4>(isa, [a[1], b[1], c[1], d[1]], 1, 1);
-                pixels.quad::<4>(isa, [a[2], b[2], c[2], d[2]], 2, 2);
-                pixels.quad::<4>(isa, [a[3], b[3], c[3], d[3]], 3, 3);
+                let (c, d) = (self.values(sums, 2 % NV), self.values(sums, 3 % NV));
+                let pixels = &mut self.pixels;
+                pixels.quad::<4>(isa, [a[0], b[0], c[0], d[0]], at, at);
+                pixels.quad::<4>(isa, [a[1], b[1], c[1], d[1]], at + 1, at + 1);
+                pixels.quad::<4>(isa, [a[2], b[2], c[2], d[2]], at + 2, at + 2);
+                pixels.quad::<4>(isa, [a[3], b[3], c[3], d[3]], at + 3, at + 3);
             }
         }
-        self.live.after_quads(isa, pixel..pixel + OUT, channel, NV * I::LANES);
     }
 
-    /// The accumulators of vector `n` of channels.
+    /// The scaled accumulators of vector `n` of channels.
     #[inline(always)]
-    fn sums<const A: u32, const B: u32, const C: u32>(
-        &self,
-        sums: &[i32],
-        n: usize,
-    ) -> [I::I; OUT] {
-        let isa = self.isa;
-        exact::<I, A, B, C>(
-            isa,
-            back(isa, load::<I>(isa, &sums[n * I::LANES..], NV * I::LANES)),
-            self.bias[n],
-        )
+    fn values(&self, sums: &[i32], n: usize) -> [I::F; OUT] {
+        let (isa, scale, [first, second, other]) = (self.isa, &self.scale[n], self.multipliers[n]);
+        let y = back(isa, load::<I>(isa, &sums[n * I::LANES..], NV * I::LANES));
+        let ninth = isa.splat(NINTH);
+        [
+            scale.value_by(isa, isa.mul(y[0], ninth), first),
+            scale.value_by(isa, isa.mul(y[1], ninth), second),
+            scale.value_by(isa, isa.mul(y[2], ninth), other),
+            scale.value_by(isa, isa.mul(y[3], ninth), other),
+        ]
     }
-}
-
-/// Scaled accumulators.
-#[inline(always)]
-fn values<I: Isa>(isa: I, scale: &Scale<I>, acc: [I::I; OUT]) -> [I::F; OUT] {
-    [
-        scale.value(isa, acc[0]),
-        scale.value(isa, acc[1]),
-        scale.value(isa, acc[2]),
-        scale.value(isa, acc[3]),
-    ]
 }
 
 /// Six sums of a vector of channels, `step` values apart.
@@ -233,18 +227,14 @@ fn load<I: Isa>(isa: I, sums: &[i32], step: usize) -> [I::I; IN] {
 /// The inverse of 9 modulo 2^32.
 const NINTH: i32 = 954_437_177;
 
-/// Accumulators from `9 << A`, `9 << B`, `9 << C` and `9 << C` times the sums.
+/// Accumulators from `9 << A`, `9 << B`, `9 << C` and `9 << C` times as much.
 #[inline(always)]
-fn exact<I: Isa, const A: u32, const B: u32, const C: u32>(
-    isa: I,
-    y: [I::I; OUT],
-    bias: I::I,
-) -> [I::I; OUT] {
+fn exact<I: Isa, const A: u32, const B: u32, const C: u32>(isa: I, y: [I::I; OUT]) -> [I::I; OUT] {
     let ninth = isa.splat(NINTH);
     [
-        isa.add(isa.shr::<A>(isa.mul(y[0], ninth)), bias),
-        isa.add(isa.shr::<B>(isa.mul(y[1], ninth)), bias),
-        isa.add(isa.shr::<C>(isa.mul(y[2], ninth)), bias),
-        isa.add(isa.shr::<C>(isa.mul(y[3], ninth)), bias),
+        isa.shr::<A>(isa.mul(y[0], ninth)),
+        isa.shr::<B>(isa.mul(y[1], ninth)),
+        isa.shr::<C>(isa.mul(y[2], ninth)),
+        isa.shr::<C>(isa.mul(y[3], ninth)),
     ]
 }

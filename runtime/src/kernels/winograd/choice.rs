@@ -5,7 +5,9 @@ use super::{OUT, POINTS, tiles};
 use crate::isa::Isa;
 
 /// Accumulators below it in magnitude come out exactly.
-const EXACT: u32 = 1 << 25;
+const EXACT: u64 = 1 << 25;
+/// Multipliers of at least this magnitude can be divided by 64 exactly.
+const SMALLEST: f32 = f32::MIN_POSITIVE * 64.0;
 
 /// Whether a convolution of `groups` groups can be computed this way. `largest` is the largest magnitude of a sum of
 /// products of stored activations and weights.
@@ -16,7 +18,12 @@ pub(in super::super) fn can(body: &Body, groups: usize, largest: u32) -> bool {
         && g.stride == [1, 1]
         && g.dilation == [1, 1]
         && g.output[1] >= OUT
-        && largest < EXACT
+        && u64::from(largest) + largest_bias(body) < EXACT
+        && body.multiplier.iter().all(|m| *m == 0.0 || m.abs() >= SMALLEST)
+}
+
+fn largest_bias(body: &Body) -> u64 {
+    body.bias.iter().map(|bias| u64::from(bias.unsigned_abs())).max().unwrap_or(0)
 }
 
 /// Whether that is faster than by the definition, by what both were measured to take (`rates`, all 3x3 layers of the

@@ -47,6 +47,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
         let channels = 2 * I::LANES;
         let depth = body.depth.div_ceil(channels);
         let tiles = block.len();
+        let padding = [body.zero; 2 * MAX_LANES];
         let mut rest = words;
         for group in groups(tiles, I::WORD_ROWS) {
             let of_point = point_words::<I>(depth, group.len());
@@ -58,48 +59,88 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                 let (y, x) = (y.wrapping_sub(g.padding[0]), x.wrapping_sub(g.padding[1]));
                 let is_inside = y < height && y + IN <= height && x < width && x + IN <= width;
                 for step in 0..depth {
-                    let copy;
-                    let (area, pixel) = if is_inside {
+                    let at = (step * group.len() + row) * vector::<I>();
+                    let out = AreaMut::new(words, POINTS, at, of_point, vector::<I>());
+                    if is_inside {
                         let first = (y * width + x) * g.pixel_stride + step * channels;
                         let bytes = (IN - 1) * g.pixel_stride + channels;
                         let area = Area::new(input, IN, first, width * g.pixel_stride, bytes);
-                        (area, g.pixel_stride)
-                    } else {
-                        let mut filled = [body.zero; POINTS * 2 * MAX_LANES];
-                        for i in 0..IN {
-                            for j in 0..IN {
-                                let (y, x) = (y.wrapping_add(i), x.wrapping_add(j));
-                                if y < height && x < width {
-                                    let at = (y * width + x) * g.pixel_stride + step * channels;
-                                    filled[(i * IN + j) * channels..][..channels]
-                                        .copy_from_slice(&input[at..][..channels]);
-                                }
-                            }
+                        one(isa, Inside(area, g.pixel_stride), out);
+                        continue;
+                    }
+                    let padding = &padding[..channels];
+                    let columns = inside(x, width);
+                    let first = x.wrapping_add(columns.start);
+                    let rows = core::array::from_fn(|i| {
+                        let (y, count) = (y.wrapping_add(i), columns.len().max(1));
+                        if y < height && !columns.is_empty() {
+                            let at = (y * width + first) * g.pixel_stride + step * channels;
+                            Area::new(input, count, at, g.pixel_stride, channels)
+                        } else {
+                            Area::new(padding, count, 0, 0, channels)
                         }
-                        copy = filled;
-                        let row = IN * channels;
-                        (Area::new(&copy, IN, 0, row, row), channels)
-                    };
-                    let at = (step * group.len() + row) * vector::<I>();
-                    let out = AreaMut::new(words, POINTS, at, of_point, vector::<I>());
-                    one(isa, area, pixel, out);
+                    });
+                    one(isa, AtEdge { rows, columns, padding }, out);
                 }
             }
         }
     }
 }
 
+/// Columns of a tile that are inside a map of `width` columns. `x` is the first, which may be left of the map.
+#[inline(always)]
+fn inside(x: usize, width: usize) -> Range<usize> {
+    let left = if x < width { 0 } else { x.wrapping_neg().min(IN) };
+    left..width.wrapping_sub(x).min(IN).max(left)
+}
+
+/// The pixels of a tile, one vector of channels of each.
+trait Pixels {
+    /// `len` bytes of each pixel of column `j`.
+    fn column(&self, j: usize, len: usize) -> [&[u8]; IN];
+}
+
+/// Pixels that are all inside the map, so many bytes apart in a row.
+struct Inside<'a>(Area<'a>, usize);
+
+impl Pixels for Inside<'_> {
+    #[inline(always)]
+    fn column(&self, j: usize, len: usize) -> [&[u8]; IN] {
+        core::array::from_fn(|i| self.0.get(i, j * self.1, len))
+    }
+}
+
+/// Pixels some of which are padding.
+struct AtEdge<'a> {
+    /// Of each row the pixels in columns that are inside the map.
+    rows: [Area<'a>; IN],
+    columns: Range<usize>,
+    padding: &'a [u8],
+}
+
+impl Pixels for AtEdge<'_> {
+    #[inline(always)]
+    fn column(&self, j: usize, len: usize) -> [&[u8]; IN] {
+        if self.columns.contains(&j) {
+            core::array::from_fn(|i| self.rows[i].get(j - self.columns.start, 0, len))
+        } else {
+            [self.padding; IN]
+        }
+    }
+}
+
 /// Transforms one tile of one vector of channels.
 #[inline(always)]
-fn one<I: Isa>(isa: I, x: Area<'_>, pixel: usize, mut out: AreaMut<'_>) {
+fn one<I: Isa>(isa: I, x: impl Pixels, mut out: AreaMut<'_>) {
+    let x = &x;
     // Not loops: what they index would be kept in memory.
     let column = [
-        forward(isa, load(isa, x, 0, pixel)),
-        forward(isa, load(isa, x, 1, pixel)),
-        forward(isa, load(isa, x, 2, pixel)),
-        forward(isa, load(isa, x, 3, pixel)),
-        forward(isa, load(isa, x, 4, pixel)),
-        forward(isa, load(isa, x, 5, pixel)),
+        forward(isa, load(isa, x, 0)),
+        forward(isa, load(isa, x, 1)),
+        forward(isa, load(isa, x, 2)),
+        forward(isa, load(isa, x, 3)),
+        forward(isa, load(isa, x, 4)),
+        forward(isa, load(isa, x, 5)),
     ];
     store::<I, 0>(isa, &column, &mut out);
     store::<I, 1>(isa, &column, &mut out);
@@ -111,15 +152,15 @@ fn one<I: Isa>(isa: I, x: Area<'_>, pixel: usize, mut out: AreaMut<'_>) {
 
 /// Column `j` of a tile.
 #[inline(always)]
-fn load<I: Isa>(isa: I, x: Area<'_>, j: usize, pixel: usize) -> [I::H; IN] {
-    let (at, len) = (j * pixel, 2 * I::LANES);
+fn load<I: Isa>(isa: I, x: &impl Pixels, j: usize) -> [I::H; IN] {
+    let pixels = x.column(j, 2 * I::LANES);
     [
-        isa.widen(x.get(0, at, len)),
-        isa.widen(x.get(1, at, len)),
-        isa.widen(x.get(2, at, len)),
-        isa.widen(x.get(3, at, len)),
-        isa.widen(x.get(4, at, len)),
-        isa.widen(x.get(5, at, len)),
+        isa.widen(pixels[0]),
+        isa.widen(pixels[1]),
+        isa.widen(pixels[2]),
+        isa.widen(pixels[3]),
+        isa.widen(pixels[4]),
+        isa.widen(pixels[5]),
     ]
 }
 

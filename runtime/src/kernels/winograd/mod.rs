@@ -8,8 +8,11 @@
 //! Everything is integer. The rows of `G` are multiplied by 24, -6, -6, 24, 24 and 6, so that all entries are whole;
 //! transformed weights are at most 49 * 127, transformed activations at most 68 * 255, so both fit i16, and sums of
 //! products are taken modulo 2^32. The rows of `A` make up for the factors: what comes out is 36 `y`, or two, four, ...,
-//! sixteen times as much, modulo 2^32. Nine has an inverse there, so 4 to 64 `y` modulo 2^32 is found by a product, and
-//! `y` by a shift: exactly, as long as it is less than 2^25 in magnitude. Packing makes sure of that from the weights.
+//! sixteen times as much, modulo 2^32. Nine has an inverse there, so 4 to 64 `y` modulo 2^32 is found by a product:
+//! exactly, as long as `y` is less than 2^25 in magnitude. Packing makes sure of that from the weights. The powers of two
+//! go into what `y` is multiplied by afterwards, as a real number, where they change no digit.
+//!
+//! `A` adds what the second point of each side holds to all outputs, so the sums of that one product start with the bias.
 //!
 //! A tile of 4x4 output pixels reads 6x6 input pixels. Tiles are taken in blocks whose transformed inputs and sums stay
 //! in the second cache level. The last tile of a row moves back to stay inside the map and computes some pixels again;
@@ -21,12 +24,14 @@ mod forward;
 mod product;
 mod weights;
 
+use self::product::ZEROS;
 use super::conv::{Body, Source};
 use super::live::{LINE, Live};
 use super::pack::{Packed, Shelf};
 use super::scratch::{Scratch, ScratchSize};
 use crate::isa::Isa;
 use crate::pages::Pages;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -37,6 +42,8 @@ pub(super) use choice::{can, pays};
 const OUT: usize = 4;
 /// Input pixels on a side of a tile.
 const IN: usize = 6;
+/// What comes out for 1: 36, and twice or four times that in the first rows and columns.
+const OF_SUM: i32 = 36;
 /// Products for each pair of channels.
 const POINTS: usize = IN * IN;
 /// Bytes of transformed inputs of a block of tiles, as large as the second cache level of processors with such vectors.
@@ -64,6 +71,8 @@ pub(super) struct Weights {
     pairs: usize,
     /// Tiles of a block at most.
     tiles: usize,
+    /// What the bias is where products are summed.
+    start: Box<[i32]>,
 }
 
 /// Bytes of a vector of i16.
@@ -93,7 +102,9 @@ impl Weights {
         let tile = POINTS * pairs.div_ceil(I::LANES) * vector::<I>();
         let most = block_bytes::<I>() / tile / I::WORD_ROWS * I::WORD_ROWS;
         let tiles = most.max(I::WORD_ROWS).min(tiles(&body.geometry.output));
-        Self { packed, panels, pairs, tiles }
+        // As many more as a panel has vectors.
+        let start = body.bias.iter().map(|bias| bias.wrapping_mul(OF_SUM)).chain(ZEROS).collect();
+        Self { packed, panels, pairs, tiles, start }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -120,7 +131,7 @@ impl Weights {
         let words: usize = groups.map(|g| POINTS * point_words::<I>(depth, g.len())).sum();
         ScratchSize {
             words: weights::transformed_bytes::<I>(self.pairs, I::NV) + words + POINTS * LINE,
-            sums: OUT * IN * I::WORD_ROWS * I::NV * I::LANES,
+            sums: (OUT * IN + IN) * I::WORD_ROWS * I::NV * I::LANES,
         }
     }
 }
@@ -201,7 +212,7 @@ pub(super) fn run<I: Isa>(
     let (words, sums) = scratch.split();
     let (transformed, words) =
         words.split_at_mut(weights::transformed_bytes::<I>(weights.pairs, I::NV));
-    let mut column = product::Sums::new();
+    let (column, sums) = sums.split_at_mut(IN * I::WORD_ROWS * I::NV * I::LANES);
     for block in groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles) {
         let tiles = block.len();
         let (words_, block_) = (&mut *words, block.clone());
@@ -226,8 +237,9 @@ pub(super) fn run<I: Isa>(
                         weights: &transformed[j * IN * weight_step..],
                         weight_step,
                         pairs: weights.pairs,
+                        start: if j == 1 { &weights.start[p.channels.0..] } else { &ZEROS },
                         ahead: parts.next().unwrap_or_default(),
-                        sums: &mut column,
+                        sums: column,
                         out: &mut sums[j * p.vectors * I::LANES..],
                     };
                     product::product(isa, group.len(), p.vectors, args);

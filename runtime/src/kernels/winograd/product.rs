@@ -1,23 +1,14 @@
 //! Products of transformed inputs and transformed weights: tiles by output channels, for the six points of a column.
 
+use super::super::epilogue::MAX_LANES;
 use super::back::back;
 use super::{IN, OUT, vector};
 use crate::isa::{Isa, Kernel};
 
 /// Bytes that [`Isa::prefetch`] asks for.
 const ASK: usize = 128;
-/// Most sums of a column of points.
-const MOST: usize = IN * 10 * 32;
-
-/// Sums of a column of points, in the first cache level.
-#[repr(align(64))]
-pub(super) struct Sums([i32; MOST]);
-
-impl Sums {
-    pub const fn new() -> Self {
-        Self([0; MOST])
-    }
-}
+/// What most sums start from.
+pub(super) const ZEROS: [i32; 2 * MAX_LANES] = [0; 2 * MAX_LANES];
 
 /// Arguments of a product of some tiles.
 pub(super) struct Args<'a> {
@@ -28,10 +19,12 @@ pub(super) struct Args<'a> {
     pub weights: &'a [u8],
     pub weight_step: usize,
     pub pairs: usize,
+    /// What the sums of the second point start from, one value for each channel; the others start from 0.
+    pub start: &'a [i32],
     /// What is asked for from memory meanwhile.
     pub ahead: &'a [i8],
-    /// Room for the sums.
-    pub sums: &'a mut Sums,
+    /// Room for the sums of six points.
+    pub sums: &'a mut [i32],
     /// Results, from the first row of this column of the first tile on.
     pub out: &'a mut [i32],
 }
@@ -47,16 +40,18 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
         let Self { isa, args } = self;
-        let Args { words, word_step, weights, weight_step, pairs, ahead, sums, out } = args;
+        let Args { words, word_step, weights, weight_step, pairs, start, ahead, sums, out } = args;
         // In all steps alike: many requests at once would keep loads waiting.
         let asks = IN * pairs.div_ceil(I::LANES);
         let ask = ahead.len().div_ceil(asks).next_multiple_of(ASK);
-        let sums = &mut sums.0[..IN * MR * NV * I::LANES];
+        let sums = &mut sums[..IN * MR * NV * I::LANES];
         let (words, weights) = (words.chunks(word_step), weights.chunks(weight_step));
         let points = words.zip(weights).zip(sums.chunks_exact_mut(MR * NV * I::LANES));
         for (i, ((words, weights), sums)) in points.enumerate() {
             let ahead = (ahead, ask, i * pairs.div_ceil(I::LANES) * ask);
-            point::<I, MR, NV>(isa, words, weights, pairs, ahead, sums);
+            let start = if i == 1 { start } else { &ZEROS };
+            let start: [I::I; NV] = core::array::from_fn(|n| isa.load_i32(&start[n * I::LANES..]));
+            point::<I, MR, NV>(isa, words, weights, pairs, start, ahead, sums);
         }
         let row = NV * I::LANES;
         for r in 0..MR {
@@ -84,17 +79,18 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
     }
 }
 
-/// Sums of one point. `ahead` is what to ask for, how much of it with every vector of channels, and from where on.
+/// Sums of one point, which begin with `start`. `ahead` is what to ask for, how much of it with every vector of channels, and from where on.
 #[inline(always)]
 fn point<I: Isa, const MR: usize, const NV: usize>(
     isa: I,
     words: &[u8],
     weights: &[u8],
     pairs: usize,
+    start: [I::I; NV],
     (ahead, ask, mut asked): (&[i8], usize, usize),
     sums: &mut [i32],
 ) {
-    let mut acc: [[I::I; NV]; MR] = [[isa.splat(0); NV]; MR];
+    let mut acc: [[I::I; NV]; MR] = [start; MR];
     let steps = weights[..pairs * NV * vector::<I>()].chunks(I::LANES * NV * vector::<I>());
     for (words, weights) in words.chunks_exact(MR * vector::<I>()).zip(steps) {
         for at in (asked..(asked + ask).min(ahead.len())).step_by(ASK) {
