@@ -261,7 +261,9 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
         } else if const { I::WINOGRAD }
             && winograd::can(&body, groups, largest)
-            && shelf.winograd.unwrap_or_else(|| winograd::pays::<I>(&body, shelf.threads))
+            && shelf.winograd.unwrap_or_else(|| {
+                !stem::fits::<I>(&body, groups) && winograd::pays::<I>(&body, shelf.threads)
+            })
         {
             Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
         } else if stem::fits::<I>(&body, groups) {

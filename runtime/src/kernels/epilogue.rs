@@ -80,6 +80,11 @@ impl PackedStore {
             table: store.table.map(|span| Box::new(stored_table(lookup.bytes(span), bias))),
         }
     }
+
+    /// Whether 0.0 is the smallest i8 and there are no other limits, on a platform that adds `bias` to stored bytes.
+    pub fn is_whole(&self, bias: i32) -> bool {
+        self.dtype == DType::I8 && self.zero_point == bias - 128 && self.limits == [-128, 127]
+    }
 }
 
 /// A look-up table over stored bytes.
@@ -158,14 +163,13 @@ impl PackedEpilogue {
         if stores().any(|s| s.table.is_some()) {
             return Form::Any;
         }
-        let is_zero = |dtype, zero_point| dtype == DType::I8 && zero_point == bias - 128;
         let residual = self.residual.as_ref().map(|(operand, _)| operand);
         Form::of(Parts {
             residual: residual.map(|r| r.dtype),
             store: self.store.as_ref().map(|s| s.dtype),
             second: self.second.as_ref().map(|(.., s)| s.dtype),
-            whole: residual.is_none_or(|r| is_zero(r.dtype, r.zero_point))
-                && stores().all(|s| is_zero(s.dtype, s.zero_point) && s.limits == [-128, 127]),
+            whole: residual.is_none_or(|r| r.dtype == DType::I8 && r.zero_point == bias - 128)
+                && stores().all(|s| s.is_whole(bias)),
         })
     }
 

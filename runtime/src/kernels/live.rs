@@ -23,6 +23,8 @@ pub(super) struct Constants<'a, I: Isa> {
     pub words: [I::H; 2],
     pub bytes: [I::B; 2],
     pub zero: I::H,
+    /// Whether 0.0 is the smallest i8 and there are no other limits.
+    pub whole: bool,
     pub table: Option<&'a [u8; 256]>,
 }
 
@@ -45,6 +47,7 @@ impl<'a, I: Isa> LiveStore<'a, I> {
             high: isa.splat_f32(s.high),
             words: s.limits.map(|x| isa.splat_i16(x as i16)),
             zero: isa.splat_i16(s.zero_point as i16),
+            whole: s.is_whole(I::BIAS),
             bytes: s.limits.map(|x| isa.splat_i8(x)),
             table: s.table.as_deref(),
         };

@@ -61,7 +61,7 @@ impl<'t, I: Isa> Stored<'t, I> {
         let first = (pixel * s.pixel_stride + channel - s.first) * element;
         let area = AreaMut::new(s.out, rows, first, s.pixel_stride * element, channels * element);
         let (table, constants) = (s.constants.table.filter(|_| I::TRANSLATES), &s.constants);
-        Self { area, dtype: constants.dtype, table, whole: false, constants }
+        Self { area, dtype: constants.dtype, table, whole: constants.whole, constants }
     }
 
     /// What a form says of it is known to compilers.
@@ -141,7 +141,10 @@ impl<'t, I: Isa> Pixels<'t, I> {
                     area: Area::new(bytes, rows, first, step, channels * element),
                     is_far: bytes.len() > FAR,
                     dtype: operand.dtype,
-                    offset: Some(isa.splat(-operand.zero_point)),
+                    offset: match operand.zero_point {
+                        0 => None,
+                        zero_point => Some(isa.splat(-zero_point)),
+                    },
                     factor: *factor,
                 })
             }

@@ -79,11 +79,11 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
             {
                 beside += 1;
             }
-            for i in 0..OUT.min(tiling.rows.1 - y) {
+            for (i, share) in SHARE.into_iter().enumerate().take(tiling.rows.1 - y) {
                 let pixel = (y + i) * tiling.width + x;
                 let multipliers: [[I::F; DISTINCT]; NV] = core::array::from_fn(|n| {
                     core::array::from_fn(|j| {
-                        isa.mul_f32(scale[n].multiplier, isa.splat_f32(1.0 / times(i, j)))
+                        isa.mul_f32(scale[n].multiplier, isa.splat_f32(share * SHARE[j]))
                     })
                 });
                 let pixels = Pixels::new(isa, live, (pixel, OUT * beside), channel, count);
@@ -155,11 +155,8 @@ fn row<I: Isa>(sums: &[i32], vectors: usize, i: usize) -> &[i32] {
 /// Columns of outputs that differ in what comes out: the third and the fourth are alike.
 const DISTINCT: usize = 3;
 
-/// How many times an accumulator comes out in row `i` and column `j`, once it is multiplied by [`NINTH`].
-const fn times(i: usize, j: usize) -> f32 {
-    const OF_PLACE: [f32; OUT] = [8.0, 4.0, 2.0, 2.0];
-    OF_PLACE[i] * OF_PLACE[j]
-}
+/// What an accumulator is of what comes out in a row and, once more, in a column, if that is multiplied by [`NINTH`].
+const SHARE: [f32; OUT] = [1.0 / 8.0, 1.0 / 4.0, 1.0 / 2.0, 1.0 / 2.0];
 
 /// A row of pixels.
 struct Row<'t, I: Isa, const NV: usize> {

@@ -213,13 +213,17 @@ pub(super) fn run<I: Isa>(
     let (transformed, words) =
         words.split_at_mut(weights::transformed_bytes::<I>(weights.pairs, I::NV));
     let (column, sums) = sums.split_at_mut(IN * I::WORD_ROWS * I::NV * I::LANES);
-    for block in groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles) {
+    let blocks = groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles);
+    for (count, block) in blocks.enumerate() {
         let tiles = block.len();
         let (words_, block_) = (&mut *words, block.clone());
         isa.enter(forward::Forward { isa, body, input, tiling, block: block_, words: words_ });
         for (i, p) in weights.panels.iter().enumerate() {
             let packed = weights.panel::<I>(p);
-            isa.enter(weights::Transform { isa, packed, vectors: p.vectors, out: transformed });
+            // A single panel is still there in the next block.
+            if count == 0 || weights.panels.len() > 1 {
+                isa.enter(weights::Transform { isa, packed, vectors: p.vectors, out: transformed });
+            }
             // While a panel is used, the next one comes from memory.
             let after = weights.panels.get(i + 1);
             let ahead = after.map_or(next, |p| weights.panel::<I>(p));
