@@ -20,6 +20,15 @@ pub trait Words: core::marker::Copy + Send + Sync + 'static {
     /// Time of an [`super::Isa::dp`], which multiplies four pairs, in hundredths of that of a [`Words::dot`].
     const DP_IN_DOTS: usize;
 
+    /// Time of transforming the weights of a pair of channels for a vector of others, in that of a [`Words::dot`]: mostly
+    /// that of 36 stores to the second cache level.
+    const TRANSFORM_IN_DOTS: usize;
+
+    /// Whether loops over [`Words::dot`] stay loops. Where one follows the other without a jump, compilers may make two
+    /// instructions of each, a product and a sum, because the sum alone keeps the next waiting for less time; but
+    /// there are always enough others to do.
+    const STAYS_A_LOOP: bool = false;
+
     /// `LANES` i32.
     type I: core::marker::Copy;
     /// `2 * LANES` i16.

@@ -18,6 +18,7 @@ impl Words for Neon {
     const WORD_ROWS: usize = 4;
     // Three instructions and two.
     const DP_IN_DOTS: usize = 150;
+    const TRANSFORM_IN_DOTS: usize = 84;
 
     type I = int32x4_t;
     type H = int16x8_t;

@@ -14,6 +14,7 @@ impl Words for Scalar {
     const WINOGRAD: bool = false;
     const WORD_ROWS: usize = 4;
     const DP_IN_DOTS: usize = 200;
+    const TRANSFORM_IN_DOTS: usize = 84;
 
     type I = [i32; LANES];
     type H = [i16; 2 * LANES];

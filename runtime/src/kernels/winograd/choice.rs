@@ -37,7 +37,7 @@ pub(in super::super) fn pays<I: Isa>(body: &Body, threads: usize) -> bool {
     let vectors = body.channels_out.div_ceil(I::LANES);
     let (pairs, quads) = (body.depth.div_ceil(2), body.depth.div_ceil(4));
     let transformed = tiles * 460 * body.depth.div_ceil(2 * I::LANES)
-        + pairs * vectors * (60 + 6 * I::LANES)
+        + pairs * vectors * I::TRANSFORM_IN_DOTS
         + tiles * vectors * 400;
     let tiled = transformed + POINTS * tiles * pairs * vectors;
     let direct = I::DP_IN_DOTS * 9 * pixels * quads * vectors / 100 + pixels * (40 + 20 * vectors);

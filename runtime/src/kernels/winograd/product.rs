@@ -4,6 +4,7 @@ use super::super::epilogue::MAX_LANES;
 use super::back::back;
 use super::{IN, OUT, vector};
 use crate::isa::{Isa, Kernel};
+use core::hint::black_box;
 
 /// Bytes that [`Isa::prefetch`] asks for.
 const ASK: usize = 128;
@@ -97,7 +98,10 @@ fn point<I: Isa, const MR: usize, const NV: usize>(
             isa.prefetch(ahead, at);
         }
         asked += ask;
-        for (k, weights) in weights.chunks_exact(NV * vector::<I>()).enumerate().take(I::LANES) {
+        let lanes = if I::STAYS_A_LOOP { black_box(I::LANES) } else { I::LANES };
+        for (k, weights) in weights.chunks_exact(NV * vector::<I>()).enumerate().take(lanes) {
+            // No more than that in any case; compilers that do not know it would check it for every row.
+            let k = k % I::LANES;
             let w: [I::H; NV] =
                 core::array::from_fn(|n| isa.load_words(&weights[n * vector::<I>()..]));
             for (r, acc) in acc.iter_mut().enumerate() {
