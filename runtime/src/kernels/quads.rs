@@ -22,8 +22,10 @@ struct Residual<'t, I: Isa> {
     /// Whether the map is too large to be near.
     is_far: bool,
     dtype: DType,
-    /// Minus what is loaded for 0.0, if that is not 0.
-    offset: Option<I::I>,
+    /// Minus what is loaded for 0.0.
+    offset: I::I,
+    /// Whether that is 0.
+    is_centred: bool,
     factor: I::F,
 }
 
@@ -31,10 +33,7 @@ impl<I: Isa> Residual<'_, I> {
     /// `t + f32(r + offset) * factor`
     #[inline(always)]
     fn add(&self, isa: I, t: I::F, r: I::I) -> I::F {
-        let r = match self.offset {
-            Some(offset) => isa.add(r, offset),
-            None => r,
-        };
+        let r = if self.is_centred { r } else { isa.add(r, self.offset) };
         isa.add_f32(t, isa.mul_f32(isa.to_f32(r), self.factor))
     }
 }
@@ -141,10 +140,8 @@ impl<'t, I: Isa> Pixels<'t, I> {
                     area: Area::new(bytes, rows, first, step, channels * element),
                     is_far: bytes.len() > FAR,
                     dtype: operand.dtype,
-                    offset: match operand.zero_point {
-                        0 => None,
-                        zero_point => Some(isa.splat(-zero_point)),
-                    },
+                    offset: isa.splat(-operand.zero_point),
+                    is_centred: operand.zero_point == 0,
                     factor: *factor,
                 })
             }
@@ -188,8 +185,7 @@ impl<'t, I: Isa> Pixels<'t, I> {
         let residual = match (residual, parts.residual) {
             (Some(r), Some(dtype)) => {
                 // What is loaded for 0.0 is 0 if it is the smallest of bytes without a sign.
-                let offset = if parts.whole && I::BIAS == 128 { None } else { r.offset };
-                Some(Residual { dtype, offset, ..r })
+                Some(Residual { dtype, is_centred: parts.whole && I::BIAS == 128, ..r })
             }
             (None, None) => None,
             _ => return None,
