@@ -6,7 +6,10 @@
 //! `unsafe`; each file holds one set. `tests` runs every operation of every set against [`Scalar`].
 #![allow(unsafe_code)]
 
-#[cfg(feature = "alloc")]
+#[cfg_attr(
+    not(feature = "alloc"),
+    expect(dead_code, reason = "without kernels only maps are read")
+)]
 mod area;
 #[cfg(feature = "alloc")]
 mod places;
@@ -37,8 +40,9 @@ mod woven;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
+pub(crate) use area::Area;
 #[cfg(feature = "alloc")]
-pub(crate) use area::{Area, AreaMut};
+pub(crate) use area::AreaMut;
 #[cfg(target_arch = "x86_64")]
 pub use avx_vnni::AvxVnni;
 #[cfg(target_arch = "x86_64")]
