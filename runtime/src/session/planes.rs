@@ -128,16 +128,16 @@ impl<const N: usize, const C: usize, Q: Fn(f32) -> i32, F: Fn(usize) -> Q> Kerne
         }
         for (block, places) in bytes.as_chunks_mut::<N>().0.chunks_mut(BLOCK).enumerate() {
             let at = block * BLOCK;
-            let mut words = [0; BLOCK];
             let Some(places) = places.first_chunk_mut::<BLOCK>() else {
-                for (i, (place, slot)) in places.iter_mut().zip(&mut words).enumerate() {
-                    *slot = word(core::array::from_fn(|c| planes[c][at + i]));
-                    place.copy_from_slice(&slot.to_le_bytes()[..N]);
+                for (i, place) in places.iter_mut().enumerate() {
+                    let word = word(core::array::from_fn(|c| planes[c][at + i]));
+                    place.copy_from_slice(&word.to_le_bytes()[..N]);
                 }
                 continue;
             };
             let planes: [&[f32; BLOCK]; C] =
                 core::array::from_fn(|c| planes[c][at..].first_chunk().expect("a block"));
+            let mut words = [0; BLOCK];
             for (i, slot) in words.iter_mut().enumerate() {
                 *slot = word(core::array::from_fn(|c| planes[c][i]));
             }

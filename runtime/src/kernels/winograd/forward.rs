@@ -65,7 +65,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                         let first = (y * width + x) * g.pixel_stride + step * channels;
                         let bytes = (IN - 1) * g.pixel_stride + channels;
                         let area = Area::new(input, IN, first, width * g.pixel_stride, bytes);
-                        one(isa, Inside(area, g.pixel_stride), out);
+                        one(isa, &Inside(area, g.pixel_stride), out);
                         continue;
                     }
                     let padding = &padding[..channels];
@@ -80,7 +80,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                             Area::new(padding, count, 0, 0, channels)
                         }
                     });
-                    one(isa, AtEdge { rows, columns, padding }, out);
+                    one(isa, &AtEdge { rows, columns, padding }, out);
                 }
             }
         }
@@ -131,8 +131,7 @@ impl Pixels for AtEdge<'_> {
 
 /// Transforms one tile of one vector of channels.
 #[inline(always)]
-fn one<I: Isa>(isa: I, x: impl Pixels, mut out: AreaMut<'_>) {
-    let x = &x;
+fn one<I: Isa>(isa: I, x: &impl Pixels, mut out: AreaMut<'_>) {
     // Not loops: what they index would be kept in memory.
     let column = [
         forward(isa, load(isa, x, 0)),
