@@ -18,6 +18,7 @@ impl Words for Avx512Vnni {
     const WORD_ROWS: usize = 10;
     const DP_IN_DOTS: usize = 100;
     const TRANSFORM_IN_DOTS: usize = 156;
+    const COLUMN_PAIRS: usize = 32;
 
     type I = __m512i;
     type H = __m512i;

@@ -24,6 +24,10 @@ pub trait Words: core::marker::Copy + Send + Sync + 'static {
     /// that of 36 stores to the second cache level.
     const TRANSFORM_IN_DOTS: usize;
 
+    /// Most pairs of channels whose products are taken for all six points of a column at once, which needs 27 registers;
+    /// none if there are fewer. The weights of a column have to fit into the first cache level.
+    const COLUMN_PAIRS: usize = 0;
+
     /// Whether loops over [`Words::dot`] stay loops. Where one follows the other without a jump, compilers may make two
     /// instructions of each, a product and a sum, because the sum alone keeps the next waiting for less time; but
     /// there are always enough others to do.

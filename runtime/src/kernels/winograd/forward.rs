@@ -2,7 +2,7 @@
 
 use super::super::conv::Body;
 use super::super::epilogue::MAX_LANES;
-use super::{IN, POINTS, Tiling, groups, point_words, vector};
+use super::{IN, Tiling, column_words, groups, vector};
 use crate::isa::{Area, AreaMut, Isa, Kernel};
 use core::ops::Range;
 
@@ -26,13 +26,16 @@ pub(super) fn forward<I: Isa>(isa: I, x: [I::H; IN]) -> [I::H; IN] {
     ]
 }
 
-/// Transforms the inputs of a block of tiles: per group of tiles, per point, per vector of channels, per tile.
+/// Transforms the inputs of a block of tiles: per group of tiles, per column of points, per vector of
+/// channels, per tile, per point of the column.
 pub(super) struct Forward<'a, I: Isa> {
     pub isa: I,
     pub body: &'a Body,
     pub input: &'a [u8],
     pub tiling: Tiling,
     pub block: Range<usize>,
+    /// Tiles of a group at most.
+    pub group: usize,
     pub words: &'a mut [u8],
 }
 
@@ -41,7 +44,7 @@ impl<I: Isa> Kernel for Forward<'_, I> {
 
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
-        let Self { isa, body, input, tiling, block, words } = self;
+        let Self { isa, body, input, tiling, block, group, words } = self;
         let g = &body.geometry;
         let [height, width] = g.input;
         let channels = 2 * I::LANES;
@@ -49,9 +52,9 @@ impl<I: Isa> Kernel for Forward<'_, I> {
         let tiles = block.len();
         let padding = [body.zero; 2 * MAX_LANES];
         let mut rest = words;
-        for group in groups(tiles, I::WORD_ROWS) {
-            let of_point = point_words::<I>(depth, group.len());
-            let (words, after) = rest.split_at_mut(POINTS * of_point);
+        for group in groups(tiles, group) {
+            let of_column = column_words::<I>(depth, group.len());
+            let (words, after) = rest.split_at_mut(IN * of_column);
             rest = after;
             for (row, tile) in group.clone().enumerate() {
                 let (y, x) = tiling.place(block.start + tile);
@@ -59,8 +62,8 @@ impl<I: Isa> Kernel for Forward<'_, I> {
                 let (y, x) = (y.wrapping_sub(g.padding[0]), x.wrapping_sub(g.padding[1]));
                 let is_inside = y < height && y + IN <= height && x < width && x + IN <= width;
                 for step in 0..depth {
-                    let at = (step * group.len() + row) * vector::<I>();
-                    let out = AreaMut::new(words, POINTS, at, of_point, vector::<I>());
+                    let at = (step * group.len() + row) * IN * vector::<I>();
+                    let out = AreaMut::new(words, IN, at, of_column, IN * vector::<I>());
                     if is_inside {
                         let first = (y * width + x) * g.pixel_stride + step * channels;
                         let bytes = (IN - 1) * g.pixel_stride + channels;
@@ -169,10 +172,10 @@ fn store<I: Isa, const R: usize>(isa: I, column: &[[I::H; IN]; IN], out: &mut Ar
     let row = [column[0][R], column[1][R], column[2][R], column[3][R], column[4][R], column[5][R]];
     let row = forward(isa, row);
     let len = 4 * I::LANES;
-    isa.store_words(row[0], out.get(R, 0, len));
-    isa.store_words(row[1], out.get(IN + R, 0, len));
-    isa.store_words(row[2], out.get(2 * IN + R, 0, len));
-    isa.store_words(row[3], out.get(3 * IN + R, 0, len));
-    isa.store_words(row[4], out.get(4 * IN + R, 0, len));
-    isa.store_words(row[5], out.get(5 * IN + R, 0, len));
+    isa.store_words(row[0], out.get(0, R * len, len));
+    isa.store_words(row[1], out.get(1, R * len, len));
+    isa.store_words(row[2], out.get(2, R * len, len));
+    isa.store_words(row[3], out.get(3, R * len, len));
+    isa.store_words(row[4], out.get(4, R * len, len));
+    isa.store_words(row[5], out.get(5, R * len, len));
 }

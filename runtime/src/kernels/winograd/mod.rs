@@ -20,6 +20,7 @@
 
 mod back;
 mod choice;
+mod column;
 mod forward;
 mod product;
 mod weights;
@@ -52,6 +53,10 @@ const fn block_bytes<I: Isa>() -> usize {
     I::LANES << 16
 }
 
+/// Maps of at most so many tiles are multiplied column by column of points: sums of all of them are kept, and of more they
+/// would leave the second cache level (3x3 64-64 @56, 196 tiles: a sixth slower).
+const COLUMN_TILES: usize = 64;
+
 /// A run of output channels whose weights are packed together.
 #[derive(Clone, Copy)]
 struct Panel {
@@ -73,6 +78,8 @@ pub(super) struct Weights {
     tiles: usize,
     /// What the bias is where products are summed.
     start: Box<[i32]>,
+    /// Whether all tiles are multiplied with a column of points before the next one, by [`column`].
+    by_columns: bool,
 }
 
 /// Bytes of a vector of i16.
@@ -104,7 +111,8 @@ impl Weights {
         let tiles = most.max(I::WORD_ROWS).min(tiles(&body.geometry.output));
         // As many more as a panel has vectors.
         let start = body.bias.iter().map(|bias| bias.wrapping_mul(OF_SUM)).chain(ZEROS).collect();
-        Self { packed, panels, pairs, tiles, start }
+        let by_columns = pairs <= I::COLUMN_PAIRS && tiles <= COLUMN_TILES;
+        Self { packed, panels, pairs, tiles, start, by_columns }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -123,15 +131,21 @@ impl Weights {
         &self.packed[p.start..][..weights::panel_bytes::<I>(self.pairs, p.vectors)]
     }
 
+    /// Tiles whose transformed inputs lie together at most.
+    #[inline(always)]
+    fn group<I: Isa>(&self) -> usize {
+        if self.by_columns { self.tiles } else { I::WORD_ROWS }
+    }
+
     /// What a run needs.
     #[inline(always)]
     pub fn scratch<I: Isa>(&self) -> ScratchSize {
         let depth = self.pairs.div_ceil(I::LANES);
-        let groups = groups(self.tiles, I::WORD_ROWS);
-        let words: usize = groups.map(|g| POINTS * point_words::<I>(depth, g.len())).sum();
+        let groups = groups(self.tiles, self.group::<I>());
+        let words: usize = groups.map(|g| IN * column_words::<I>(depth, g.len())).sum();
         ScratchSize {
-            words: weights::transformed_bytes::<I>(self.pairs, I::NV) + words + POINTS * LINE,
-            sums: (OUT * IN + IN) * I::WORD_ROWS * I::NV * I::LANES,
+            words: weights::transformed_bytes::<I>(self.pairs, I::NV) + words + IN * LINE,
+            sums: (OUT * IN * self.group::<I>() + IN * I::WORD_ROWS) * I::NV * I::LANES,
         }
     }
 }
@@ -173,10 +187,15 @@ impl Tiling {
     }
 }
 
-/// Bytes from point to point of the transformed inputs of some tiles: with a cache line more than they take, so that the
-/// points of a tile are not in the same place of the cache.
-const fn point_words<I: Isa>(depth: usize, tiles: usize) -> usize {
-    depth * tiles * vector::<I>() + LINE
+/// Bytes from column to column of the transformed inputs of some tiles: an odd number of cache lines, so that the columns
+/// of a tile are not in the same place of the cache.
+const fn column_words<I: Isa>(depth: usize, tiles: usize) -> usize {
+    (words_of::<I>(depth, tiles).div_ceil(LINE) | 1) * LINE
+}
+
+/// Bytes of a column of transformed inputs.
+const fn words_of<I: Isa>(depth: usize, tiles: usize) -> usize {
+    depth * tiles * IN * vector::<I>()
 }
 
 /// Parts of a block of `tiles` tiles with nearly as many each, at most `most`.
@@ -216,28 +235,57 @@ pub(super) fn run<I: Isa>(
     let blocks = groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles);
     for (count, block) in blocks.enumerate() {
         let tiles = block.len();
-        let (words_, block_) = (&mut *words, block.clone());
-        isa.enter(forward::Forward { isa, body, input, tiling, block: block_, words: words_ });
+        let (group, block_, words_) = (weights.group::<I>(), block.clone(), &mut *words);
+        isa.enter(forward::Forward {
+            isa,
+            body,
+            input,
+            tiling,
+            block: block_,
+            group,
+            words: words_,
+        });
         for (i, p) in weights.panels.iter().enumerate() {
             let packed = weights.panel::<I>(p);
+            // While a panel is used, the next one comes from memory.
+            let after = weights.panels.get(i + 1);
+            let ahead = after.map_or(next, |p| weights.panel::<I>(p));
+            let calls = if weights.by_columns { IN } else { IN * tiles.div_ceil(I::WORD_ROWS) };
+            let mut parts =
+                ahead[..ahead.len().min(packed.len())].chunks(packed.len().div_ceil(calls));
+            if const { I::COLUMN_PAIRS > 0 } && weights.by_columns {
+                let (of_words, len) =
+                    (column_words::<I>(depth, tiles), words_of::<I>(depth, tiles));
+                let of_weights = weights::column_bytes::<I>(weights.pairs, p.vectors);
+                for j in 0..IN {
+                    let (vectors, column) = (p.vectors, j);
+                    let out = &mut transformed[..of_weights];
+                    isa.enter(weights::TransformColumn { isa, packed, vectors, column, out });
+                    let args = column::Args {
+                        words: &words[j * of_words..][..len],
+                        tiles,
+                        weights: &transformed[..of_weights],
+                        start: if j == 1 { &weights.start[p.channels.0..] } else { &ZEROS },
+                        ahead: parts.next().unwrap_or_default(),
+                        out: &mut sums[j * p.vectors * I::LANES..],
+                    };
+                    column::products(isa, p.vectors, args);
+                }
+                let tiles = block.clone();
+                back::finish(isa, body, tiling, tiles, sums, p.channels, p.vectors, &mut live);
+                continue;
+            }
+            let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
             // A single panel is still there in the next block.
             if count == 0 || weights.panels.len() > 1 {
                 isa.enter(weights::Transform { isa, packed, vectors: p.vectors, out: transformed });
             }
-            // While a panel is used, the next one comes from memory.
-            let after = weights.panels.get(i + 1);
-            let ahead = after.map_or(next, |p| weights.panel::<I>(p));
-            let calls = IN * tiles.div_ceil(I::WORD_ROWS);
-            let mut parts =
-                ahead[..ahead.len().min(packed.len())].chunks(packed.len().div_ceil(calls));
             let mut words = &words[..];
             for group in groups(tiles, I::WORD_ROWS) {
-                let word_step = point_words::<I>(depth, group.len());
-                let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
+                let word_step = column_words::<I>(depth, group.len());
                 for j in 0..IN {
                     let args = product::Args {
-                        words: &words[j * IN * word_step..],
-                        word_step,
+                        words: &words[j * word_step..][..words_of::<I>(depth, group.len())],
                         weights: &transformed[j * IN * weight_step..],
                         weight_step,
                         pairs: weights.pairs,
@@ -248,7 +296,7 @@ pub(super) fn run<I: Isa>(
                     };
                     product::product(isa, group.len(), p.vectors, args);
                 }
-                words = &words[POINTS * word_step..];
+                words = &words[IN * word_step..];
                 let tiles = block.start + group.start..block.start + group.end;
                 back::finish(isa, body, tiling, tiles, sums, p.channels, p.vectors, &mut live);
             }

@@ -7,15 +7,14 @@ use crate::isa::{Isa, Kernel};
 use core::hint::black_box;
 
 /// Bytes that [`Isa::prefetch`] asks for.
-const ASK: usize = 128;
+pub(super) const ASK: usize = 128;
 /// What most sums start from.
 pub(super) const ZEROS: [i32; 2 * MAX_LANES] = [0; 2 * MAX_LANES];
 
 /// Arguments of a product of some tiles.
 pub(super) struct Args<'a> {
-    /// Inputs of six points, `word_step` bytes apart: per vector of channels, per tile.
+    /// Inputs: per vector of channels, per tile, per point.
     pub words: &'a [u8],
-    pub word_step: usize,
     /// Weights of six points, `weight_step` bytes apart: per pair of channels, per vector of sums.
     pub weights: &'a [u8],
     pub weight_step: usize,
@@ -41,14 +40,14 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
         let Self { isa, args } = self;
-        let Args { words, word_step, weights, weight_step, pairs, start, ahead, sums, out } = args;
+        let Args { words, weights, weight_step, pairs, start, ahead, sums, out } = args;
         // In all steps alike: many requests at once would keep loads waiting.
         let asks = IN * pairs.div_ceil(I::LANES);
         let ask = ahead.len().div_ceil(asks).next_multiple_of(ASK);
         let sums = &mut sums[..IN * MR * NV * I::LANES];
-        let (words, weights) = (words.chunks(word_step), weights.chunks(weight_step));
-        let points = words.zip(weights).zip(sums.chunks_exact_mut(MR * NV * I::LANES));
-        for (i, ((words, weights), sums)) in points.enumerate() {
+        let points = weights.chunks(weight_step).zip(sums.chunks_exact_mut(MR * NV * I::LANES));
+        for (i, (weights, sums)) in points.enumerate().take(IN) {
+            let words = &words[i * vector::<I>()..];
             let ahead = (ahead, ask, i * pairs.div_ceil(I::LANES) * ask);
             let start = if i == 1 { start } else { &ZEROS };
             let start: [I::I; NV] = core::array::from_fn(|n| isa.load_i32(&start[n * I::LANES..]));
@@ -93,7 +92,8 @@ fn point<I: Isa, const MR: usize, const NV: usize>(
 ) {
     let mut acc: [[I::I; NV]; MR] = [start; MR];
     let steps = weights[..pairs * NV * vector::<I>()].chunks(I::LANES * NV * vector::<I>());
-    for (words, weights) in words.chunks_exact(MR * vector::<I>()).zip(steps) {
+    for (words, weights) in words.chunks(MR * IN * vector::<I>()).zip(steps) {
+        let words = &words[..((MR - 1) * IN + 1) * vector::<I>()];
         for at in (asked..(asked + ask).min(ahead.len())).step_by(ASK) {
             isa.prefetch(ahead, at);
         }
@@ -105,7 +105,7 @@ fn point<I: Isa, const MR: usize, const NV: usize>(
             let w: [I::H; NV] =
                 core::array::from_fn(|n| isa.load_words(&weights[n * vector::<I>()..]));
             for (r, acc) in acc.iter_mut().enumerate() {
-                let x = words[r * vector::<I>() + 4 * k..].first_chunk().expect("a pair");
+                let x = words[r * IN * vector::<I>() + 4 * k..].first_chunk().expect("a pair");
                 let x = isa.pair(x);
                 for (acc, w) in acc.iter_mut().zip(w) {
                     *acc = isa.dot(*acc, x, w);

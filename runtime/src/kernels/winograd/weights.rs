@@ -25,6 +25,11 @@ pub(super) const fn transformed_bytes<I: Isa>(pairs: usize, vectors: usize) -> u
     POINTS * point_bytes::<I>(pairs, vectors)
 }
 
+/// Bytes of the transformed weights of a column of points, if they are to be multiplied together.
+pub(super) const fn column_bytes<I: Isa>(pairs: usize, vectors: usize) -> usize {
+    pairs * IN * vectors * 4 * I::LANES
+}
+
 /// Packs the weights of some output channels into zeros: per pair of input channels, per vector, per tap.
 #[inline(always)]
 pub(super) fn fill<I: Isa>(
@@ -90,6 +95,70 @@ impl<I: Isa> Kernel for Transform<'_, I> {
             store::<I, 5>(isa, six, &column, &mut out);
         }
     }
+}
+
+/// Transforms a panel for the six points of a column: per pair of input channels, per point, per vector.
+pub(super) struct TransformColumn<'a, I: Isa> {
+    pub isa: I,
+    pub packed: &'a [i8],
+    /// Vectors of output channels.
+    pub vectors: usize,
+    pub column: usize,
+    /// As many as [`column_bytes`].
+    pub out: &'a mut [u8],
+}
+
+impl<I: Isa> Kernel for TransformColumn<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<Same: Isa>(self, _: Same) {
+        match self.column {
+            0 => self.of::<0>(),
+            1 => self.of::<1>(),
+            2 => self.of::<2>(),
+            3 => self.of::<3>(),
+            4 => self.of::<4>(),
+            _ => self.of::<5>(),
+        }
+    }
+}
+
+impl<I: Isa> TransformColumn<'_, I> {
+    #[inline(always)]
+    fn of<const J: usize>(self) {
+        let Self { isa, packed, vectors, out, .. } = self;
+        let (six, len) = (isa.splat_i16(6), 4 * I::LANES);
+        let steps = packed.chunks_exact(TAPS * 2 * I::LANES * vectors);
+        for (taps, out) in steps.zip(out.chunks_exact_mut(IN * vectors * len)) {
+            for (i, taps) in taps.chunks_exact(TAPS * 2 * I::LANES).enumerate() {
+                let row = [
+                    line(isa, six, load_row(isa, taps, 0))[J],
+                    line(isa, six, load_row(isa, taps, 1))[J],
+                    line(isa, six, load_row(isa, taps, 2))[J],
+                ];
+                let points = line(isa, six, row);
+                let mut out = AreaMut::new(out, IN, i * len, vectors * len, len);
+                isa.store_words(points[0], out.get(0, 0, len));
+                isa.store_words(points[1], out.get(1, 0, len));
+                isa.store_words(points[2], out.get(2, 0, len));
+                isa.store_words(points[3], out.get(3, 0, len));
+                isa.store_words(points[4], out.get(4, 0, len));
+                isa.store_words(points[5], out.get(5, 0, len));
+            }
+        }
+    }
+}
+
+/// Row `i` of the window.
+#[inline(always)]
+fn load_row<I: Isa>(isa: I, taps: &[i8], i: usize) -> [I::H; 3] {
+    let vector = 2 * I::LANES;
+    [
+        isa.widen_weights(&taps[3 * i * vector..]),
+        isa.widen_weights(&taps[(3 * i + 1) * vector..]),
+        isa.widen_weights(&taps[(3 * i + 2) * vector..]),
+    ]
 }
 
 /// Column `j` of the window.
