@@ -62,20 +62,15 @@ fn tiles<I: Isa, const MR: usize, const NV: usize>(isa: I, args: &mut Args<'_>, 
     let words = args.words.chunks_exact(args.tiles * of_tile);
     for (words, weights) in words.zip(args.weights.chunks(I::LANES * of_pair)) {
         let words = &words[tile * of_tile..][..MR * of_tile];
-        for (k, weights) in weights.chunks_exact(of_pair).enumerate() {
-            // No more than that in any case; compilers that do not know it would check it for every tile.
-            let k = k % I::LANES;
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let w: [I::H; NV] = core::array::from_fn(|n| {
-                    isa.load_words(&weights[(p * NV + n) * vector::<I>()..])
-                });
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let x = words[r * of_tile + p * vector::<I>() + 4 * k..].first_chunk();
-                    let x = isa.pair(x.expect("a pair"));
-                    for (acc, w) in acc.iter_mut().zip(w) {
-                        *acc = isa.dot(*acc, x, w);
-                    }
-                }
+        if let Some(weights) = weights.get(..I::LANES * of_pair) {
+            // Nothing is left to check or to count: what does so takes the place of products. It stays a loop, as long as
+            // it is; of products one behind the other compilers make two instructions each.
+            for k in 0..I::LANES {
+                add(isa, &mut acc, words, &weights[k * of_pair..][..of_pair], k);
+            }
+        } else {
+            for (k, weights) in weights.chunks_exact(of_pair).enumerate() {
+                add(isa, &mut acc, words, weights, k % I::LANES);
             }
         }
     }
@@ -89,6 +84,28 @@ fn tiles<I: Isa, const MR: usize, const NV: usize>(isa: I, args: &mut Args<'_>, 
             isa.store_i32(y[1], &mut out[IN * row + at..]);
             isa.store_i32(y[2], &mut out[2 * IN * row + at..]);
             isa.store_i32(y[3], &mut out[3 * IN * row + at..]);
+        }
+    }
+}
+
+/// Adds the products of pair `k` of a vector of channels.
+#[inline(always)]
+fn add<I: Isa, const MR: usize, const NV: usize>(
+    isa: I,
+    acc: &mut [[[I::I; NV]; MR]; IN],
+    words: &[u8],
+    weights: &[u8],
+    k: usize,
+) {
+    for (p, acc) in acc.iter_mut().enumerate() {
+        let w: [I::H; NV] =
+            core::array::from_fn(|n| isa.load_words(&weights[(p * NV + n) * vector::<I>()..]));
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let x = words[(r * IN + p) * vector::<I>() + 4 * k..].first_chunk();
+            let x = isa.pair(x.expect("a pair"));
+            for (acc, w) in acc.iter_mut().zip(w) {
+                *acc = isa.dot(*acc, x, w);
+            }
         }
     }
 }
