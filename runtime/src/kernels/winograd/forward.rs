@@ -26,8 +26,8 @@ pub(super) fn forward<I: Isa>(isa: I, x: [I::H; IN]) -> [I::H; IN] {
     ]
 }
 
-/// Transforms the inputs of a block of tiles: per group of tiles, per column of points, per vector of
-/// channels, per tile, per point of the column.
+/// Transforms the inputs of a block of tiles: per group of tiles, per column of points, per vector of channels,
+/// per tile, per point of the column.
 pub(super) struct Forward<'a, I: Isa> {
     pub isa: I,
     pub body: &'a Body,
