@@ -22,6 +22,17 @@ pub(super) fn back<I: Isa>(isa: I, m: [I::I; IN]) -> [I::I; OUT] {
     ]
 }
 
+/// Stores what [`back`] makes of a column of points: four rows of a tile. `row` values are all vectors of
+/// one column in a row.
+#[inline(always)]
+pub(super) fn put<I: Isa>(isa: I, m: [I::I; IN], out: &mut [i32], row: usize) {
+    let y = back(isa, m);
+    isa.store_i32(y[0], out);
+    isa.store_i32(y[1], &mut out[IN * row..]);
+    isa.store_i32(y[2], &mut out[2 * IN * row..]);
+    isa.store_i32(y[3], &mut out[3 * IN * row..]);
+}
+
 /// Makes accumulators of the sums of some tiles for `vectors` vectors of channels and passes them to the epilogue.
 #[expect(clippy::too_many_arguments)]
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Products of small maps: all six points of a column at once, a few tiles at a time. Sums of points never leave the
 //! registers, and the weights of a column, read once for each few tiles, stay in the first cache level.
 
-use super::back::back;
+use super::back::put;
 use super::product::ASK;
 use super::{IN, OUT, vector};
 use crate::isa::{Isa, Kernel};
@@ -79,11 +79,8 @@ fn tiles<I: Isa, const MR: usize, const NV: usize>(isa: I, args: &mut Args<'_>, 
         let out = &mut args.out[(tile + r) * OUT * IN * row..][..((OUT - 1) * IN + 1) * row];
         for n in 0..NV {
             let (at, [a, b, c, d, e, f]) = (n * I::LANES, &acc);
-            let y = back(isa, [a[r][n], b[r][n], c[r][n], d[r][n], e[r][n], f[r][n]]);
-            isa.store_i32(y[0], &mut out[at..]);
-            isa.store_i32(y[1], &mut out[IN * row + at..]);
-            isa.store_i32(y[2], &mut out[2 * IN * row + at..]);
-            isa.store_i32(y[3], &mut out[3 * IN * row + at..]);
+            let sums = [a[r][n], b[r][n], c[r][n], d[r][n], e[r][n], f[r][n]];
+            put(isa, sums, &mut out[at..], row);
         }
     }
 }

@@ -138,6 +138,16 @@ impl Weights {
         if self.by_columns { self.tiles } else { I::WORD_ROWS }
     }
 
+    /// Bytes of weights that are transformed at once.
+    #[inline(always)]
+    fn transformed<I: Isa>(&self) -> usize {
+        if self.by_columns {
+            weights::column_bytes::<I>(self.pairs, I::NV)
+        } else {
+            weights::transformed_bytes::<I>(self.pairs, I::NV)
+        }
+    }
+
     /// What a run needs.
     #[inline(always)]
     pub fn scratch<I: Isa>(&self) -> ScratchSize {
@@ -145,7 +155,7 @@ impl Weights {
         let groups = groups(self.tiles, self.group::<I>());
         let words: usize = groups.map(|g| IN * column_words::<I>(depth, g.len())).sum();
         ScratchSize {
-            words: weights::transformed_bytes::<I>(self.pairs, I::NV) + words + IN * LINE,
+            words: self.transformed::<I>() + words + IN * LINE,
             sums: (OUT * IN * self.group::<I>() + IN * I::WORD_ROWS) * I::NV * I::LANES,
         }
     }
@@ -230,8 +240,7 @@ pub(super) fn run<I: Isa>(
     let tiling = Tiling { rows, width, columns };
     let depth = weights.pairs.div_ceil(I::LANES);
     let (words, sums) = scratch.split();
-    let (transformed, words) =
-        words.split_at_mut(weights::transformed_bytes::<I>(weights.pairs, I::NV));
+    let (transformed, words) = words.split_at_mut(weights.transformed::<I>());
     let (column, sums) = sums.split_at_mut(IN * I::WORD_ROWS * I::NV * I::LANES);
     let blocks = groups((rows.1 - rows.0).div_ceil(OUT) * columns, weights.tiles);
     for (count, block) in blocks.enumerate() {
@@ -251,9 +260,10 @@ pub(super) fn run<I: Isa>(
             // While a panel is used, the next one comes from memory.
             let after = weights.panels.get(i + 1);
             let ahead = after.map_or(next, |p| weights.panel::<I>(p));
-            let calls = if weights.by_columns { IN } else { IN * tiles.div_ceil(I::WORD_ROWS) };
+            let calls = IN * tiles.div_ceil(weights.group::<I>());
             let mut parts =
                 ahead[..ahead.len().min(packed.len())].chunks(packed.len().div_ceil(calls));
+            let start = |j: usize| if j == 1 { &weights.start[p.channels.0..] } else { &ZEROS[..] };
             if const { I::COLUMN_PAIRS > 0 } && weights.by_columns {
                 let (of_words, len) =
                     (column_words::<I>(depth, tiles), words_of::<I>(depth, tiles));
@@ -266,7 +276,7 @@ pub(super) fn run<I: Isa>(
                         words: &words[j * of_words..][..len],
                         tiles,
                         weights: &transformed[..of_weights],
-                        start: if j == 1 { &weights.start[p.channels.0..] } else { &ZEROS },
+                        start: start(j),
                         ahead: parts.next().unwrap_or_default(),
                         out: &mut sums[j * p.vectors * I::LANES..],
                     };
@@ -290,7 +300,7 @@ pub(super) fn run<I: Isa>(
                         weights: &transformed[j * IN * weight_step..],
                         weight_step,
                         pairs: weights.pairs,
-                        start: if j == 1 { &weights.start[p.channels.0..] } else { &ZEROS },
+                        start: start(j),
                         ahead: parts.next().unwrap_or_default(),
                         sums: column,
                         out: &mut sums[j * p.vectors * I::LANES..],

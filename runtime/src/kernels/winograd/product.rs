@@ -1,7 +1,7 @@
 //! Products of transformed inputs and transformed weights: tiles by output channels, for the six points of a column.
 
 use super::super::epilogue::MAX_LANES;
-use super::back::back;
+use super::back::put;
 use super::{IN, OUT, vector};
 use crate::isa::{Isa, Kernel};
 use core::hint::black_box;
@@ -59,27 +59,22 @@ impl<I: Isa, const MR: usize, const NV: usize> Kernel for Product<'_, I, MR, NV>
             for n in 0..NV {
                 let at = n * I::LANES;
                 let sums = &sums[r * row + at..][..(IN - 1) * MR * row + I::LANES];
-                let y = back(
-                    isa,
-                    [
-                        isa.load_i32(sums),
-                        isa.load_i32(&sums[MR * row..]),
-                        isa.load_i32(&sums[2 * MR * row..]),
-                        isa.load_i32(&sums[3 * MR * row..]),
-                        isa.load_i32(&sums[4 * MR * row..]),
-                        isa.load_i32(&sums[5 * MR * row..]),
-                    ],
-                );
-                isa.store_i32(y[0], &mut out[at..]);
-                isa.store_i32(y[1], &mut out[IN * row + at..]);
-                isa.store_i32(y[2], &mut out[2 * IN * row + at..]);
-                isa.store_i32(y[3], &mut out[3 * IN * row + at..]);
+                let sums = [
+                    isa.load_i32(sums),
+                    isa.load_i32(&sums[MR * row..]),
+                    isa.load_i32(&sums[2 * MR * row..]),
+                    isa.load_i32(&sums[3 * MR * row..]),
+                    isa.load_i32(&sums[4 * MR * row..]),
+                    isa.load_i32(&sums[5 * MR * row..]),
+                ];
+                put(isa, sums, &mut out[at..], row);
             }
         }
     }
 }
 
-/// Sums of one point, which begin with `start`. `ahead` is what to ask for, how much of it with every vector of channels, and from where on.
+/// Sums of one point, which begin with `start`. `ahead` is what to ask for, how much of it with every vector of channels,
+/// and from where on.
 #[inline(always)]
 fn point<I: Isa, const MR: usize, const NV: usize>(
     isa: I,
