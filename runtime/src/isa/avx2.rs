@@ -2,7 +2,7 @@
 //! weights come in an order in which two products fit ([`pairs`]): nothing saturates.
 
 use super::ymm::{operations, proven};
-use super::{Isa, Kernel, PAIR_ROW, PairPanel, pairs, parted};
+use super::{Isa, Kernel, Ordered, PairBlock, PairPanel, pairs, parted};
 use core::arch::x86_64::*;
 
 /// Token of AVX2.
@@ -57,11 +57,12 @@ impl Isa for Avx2 {
     fn pairs<const MR: usize, const NV: usize>(
         self,
         acc: &mut [[__m256i; NV]; MR],
-        rows: &[[u8; PAIR_ROW]],
+        rows: &[PairBlock],
         panel: &PairPanel<'_>,
+        ordered: &mut Ordered,
         ahead: &[i8],
     ) {
-        proven!(pairs::tile(acc, rows, panel, ahead));
+        proven!(pairs::tile(acc, rows, panel, ordered, ahead));
     }
 
     #[cfg(feature = "alloc")]
@@ -75,11 +76,6 @@ impl Isa for Avx2 {
         w: &[i8],
     ) {
         proven!(super::woven::pixels(acc, x, next, places, w));
-    }
-
-    #[inline(always)]
-    fn fits(self, rows: &[[i8; 16]; 16]) -> [u16; 16] {
-        proven!(pairs::fits(rows))
     }
 
     #[inline(always)]

@@ -141,20 +141,21 @@ pub trait Isa: Words {
     fn prefetch_line(self, _: *const u8) {}
     /// `acc[l] + sum_k x[l][k] * w[l][k]`, exact for weights in -127..=127, wrapping in i32.
     fn dp(self, acc: Self::I, x: Self::X, w: Self::W) -> Self::I;
-    /// Adds the products of `MR` rows of unsigned activations by `NV` vectors of weights for every four of them. Of the
-    /// weights for a pair of activations, those of one sign sum to at most 128 in magnitude. Only for sets with
-    /// [`Isa::PAIRS`]. Asks for a cache line of `ahead` for every block of a row, a quarter of the
-    /// weights of two vectors, as [`Isa::prefetch`].
+    /// Adds the products of `MR` rows of unsigned activations by a vector (`NV` is 1) of weights for every four of them. Of the
+    /// weights for the activations whose products share an i16, which are two or four, those of one sign sum to at most
+    /// 128 in magnitude. `ordered` is room for activations in the panel's order. Only for sets with [`Isa::PAIRS`]. Asks
+    /// for a cache line of `ahead` for every block of a row, half of its weights, as [`Isa::prefetch`].
     ///
     /// # Panics
     ///
-    /// If the rows are fewer than `MR` or shorter than the panel wants, or the panel's parts do not belong together.
+    /// If a row is shorter than the panel wants, or the panel's parts do not belong together.
     #[inline(always)]
     fn pairs<const MR: usize, const NV: usize>(
         self,
         _: &mut [[Self::I; NV]; MR],
-        _: &[[u8; PAIR_ROW]],
+        _rows: &[PairBlock],
         _: &PairPanel<'_>,
+        _ordered: &mut Ordered,
         _ahead: &[i8],
     ) {
         unreachable!("the set has no products of pairs")
@@ -179,19 +180,6 @@ pub trait Isa: Words {
         _w: &[i8],
     ) {
         unreachable!("the set has no products of pairs")
-    }
-
-    /// For every column `i` those columns `j` other than it, a bit each, for which `w[i] + w[j]` is an i8 in all rows.
-    #[inline(always)]
-    fn fits(self, rows: &[[i8; 16]; 16]) -> [u16; 16] {
-        let mut fits = [0; 16];
-        for (i, fits) in fits.iter_mut().enumerate() {
-            for j in (0..16).filter(|&j| j != i) {
-                let fit = rows.iter().all(|w| w[i].checked_add(w[j]).is_some());
-                *fits |= u16::from(fit) << j;
-            }
-        }
-        fits
     }
 
     /// All lanes `x`.
@@ -260,35 +248,68 @@ pub trait Isa: Words {
     fn put_i8<const P: usize>(self, b: Self::B, out: &mut [u8], step: usize);
 }
 
-/// Bytes of a row of [`Isa::pairs`]: four of them stay in the first cache level.
-pub(crate) const PAIR_ROW: usize = if cfg!(target_arch = "x86_64") { 5 << 10 } else { 0 };
+/// Rows of a tile of [`Isa::pairs`], at most.
+pub(crate) const PAIR_ROWS: usize = 8;
 
-/// A panel of weights for [`Isa::pairs`]. They come in quads, which are read in an order.
-pub struct PairPanel<'a> {
-    /// Of every quad four weights of all output channels.
-    pub weights: &'a [i8],
-    /// Of every quad the four activations that it multiplies, as places in a block of 16: four quads for every block of a
-    /// row, then those for blocks that are read again.
-    pub order: &'a [i8],
-    /// The latter's blocks.
-    pub again: &'a [BlockStart],
+/// Blocks of a row that are put in order at once: they stay in the first cache level.
+pub(crate) const PAIR_PART: usize = 16;
+
+/// In a [`PairPanel::order`].
+pub(crate) const TURNED: u8 = 16;
+
+/// 16 activations of every row of [`Isa::pairs`].
+pub type PairBlock = [[u8; 16]; PAIR_ROWS];
+
+/// Room for a part of the rows in a panel's order, and for what is read behind it.
+#[repr(align(64))]
+pub struct Ordered {
+    part: [PairBlock; PAIR_PART],
+    _behind: [u8; 16],
 }
 
-/// Byte of a row of [`Isa::pairs`] at which a block of 16 starts.
+impl Ordered {
+    pub(crate) const fn new() -> Self {
+        Self { part: [[[0; 16]; PAIR_ROWS]; PAIR_PART], _behind: [0; 16] }
+    }
+}
+
+/// A panel of weights for [`Isa::pairs`], in quads of four activations. A row is read in parts of [`PAIR_PART`] blocks.
+pub struct PairPanel<'a> {
+    /// Of every quad four weights of all output channels, in the order of the places.
+    pub weights: &'a [i8],
+    /// Of every block the order in which its activations are multiplied, as places in it, with [`TURNED`] where they are
+    /// subtracted from 255 before.
+    pub order: &'a [[i8; 16]],
+    /// What there is of every part.
+    pub parts: &'a [PairQuads],
+    /// Where in its part, put in order, a quad is: those of joined quads, which are two side by side, then the others.
+    pub places: &'a [PairPlace],
+}
+
+/// Quads of a part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PairQuads {
+    /// Times two quads whose products are added before they become i32.
+    pub joined: usize,
+    /// Other quads.
+    pub single: usize,
+}
+
+/// Where a quad is in [`Ordered`].
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub struct BlockStart(u32);
+pub struct PairPlace(u16);
 
-impl BlockStart {
-    /// Block `block` of the row.
+impl PairPlace {
+    /// From byte `at` of block `block` of the part on. What is read behind the block's end counts only with a weight of 0.
     ///
     /// # Panics
     ///
-    /// If the row has no such block.
+    /// If the part has no such block, or the block no such byte.
     #[must_use]
-    pub fn new(block: usize) -> Self {
-        assert!(block < PAIR_ROW / 16, "no such block");
-        Self((16 * block) as u32)
+    pub fn new(block: usize, at: usize) -> Self {
+        assert!(block < PAIR_PART && at < 16, "no such place");
+        Self((block * size_of::<PairBlock>() + at) as u16)
     }
 }
 

@@ -1,287 +1,275 @@
-//! Products of unsigned activations by signed weights, two of which fit an i16: the tile of AVX2, written out. Compilers
-//! add the products of several steps first and leave accumulators in memory meanwhile.
+//! Products of unsigned activations by signed weights, two or four of which fit an i16: the tile of AVX2, written out.
+//! Compilers add the products of several steps first and leave accumulators in memory meanwhile.
 //!
-//! The shuffle that puts four activations in the panel's order also spreads them to all lanes. It runs beside the
-//! multiplications, which are what limits the loop: two a cycle (Zen 3: 8.6 cycles for 16 of them, 8.4 without it).
+//! Joined quads are multiplied by themselves and added as i16, so that five instructions make 64 products, where two that
+//! become i32 each need six. Activations are put in the panel's order beforehand, a part of the row at a time: the shuffle
+//! that would do it for every four of them meets the products, which use all ports that it could use.
 
-use super::{PAIR_ROW, PairPanel};
+use super::{Ordered, PAIR_PART, PAIR_ROWS, PairBlock, PairPanel, PairPlace, PairQuads, TURNED};
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-/// Four activations of every row, of the block at `rows`, by one vector of weights, or two.
-macro_rules! quad {
-    ($order:literal, $w:literal, $next:literal; $($row:literal $a:ident $b:ident)*) => {
+/// Bytes of weights of a quad.
+const QUAD: usize = 32;
+
+/// Four activations of every row, twice, by two vectors of weights.
+macro_rules! joined {
+    ($($row:literal $a:ident)*) => {
         concat!(
-            "vmovdqu {u}, ymmword ptr [{w} + ", $w, "]\n",
-            "vmovdqu {v}, ymmword ptr [{w} + ", $next, "]\n",
-            "vpbroadcastd {o}, dword ptr [{order} + ", $order, "]\n",
+            "vmovdqu {u}, ymmword ptr [{w}]\n",
+            "vmovdqu {v}, ymmword ptr [{w} + 32]\n",
             $(
-                "vbroadcasti128 {x}, xmmword ptr [{rows} + ", $row, " * {row}]\n",
-                "vpshufb {x}, {x}, {o}\n",
-                "vpmaddubsw {p}, {x}, {u}\n",
-                "vpmaddubsw {q}, {x}, {v}\n",
-                "vpmaddwd {p}, {p}, {ones}\n",
-                "vpmaddwd {q}, {q}, {ones}\n",
-                "vpaddd {", stringify!($a), "}, {", stringify!($a), "}, {p}\n",
-                "vpaddd {", stringify!($b), "}, {", stringify!($b), "}, {q}\n",
-            )*
-        )
-    };
-    ($order:literal, $w:literal; $($row:literal $a:ident)*) => {
-        concat!(
-            "vmovdqu {u}, ymmword ptr [{w} + ", $w, "]\n",
-            "vpbroadcastd {o}, dword ptr [{order} + ", $order, "]\n",
-            $(
-                "vbroadcasti128 {x}, xmmword ptr [{rows} + ", $row, " * {row}]\n",
-                "vpshufb {x}, {x}, {o}\n",
-                "vpmaddubsw {p}, {x}, {u}\n",
-                "vpmaddwd {p}, {p}, {ones}\n",
-                "vpaddd {", stringify!($a), "}, {", stringify!($a), "}, {p}\n",
+                "vpbroadcastd {x}, dword ptr [{ordered} + {at} + 16 * ", $row, "]\n",
+                "vpbroadcastd {y}, dword ptr [{ordered} + {at} + 16 * ", $row, " + 4]\n",
+                "vpmaddubsw {x}, {x}, {u}\n",
+                "vpmaddubsw {y}, {y}, {v}\n",
+                "vpaddw {x}, {x}, {y}\n",
+                "vpmaddwd {x}, {x}, {ones}\n",
+                "vpaddd {", stringify!($a), "}, {", stringify!($a), "}, {x}\n",
             )*
         )
     };
 }
 
-/// All products of a tile: those of whole blocks, four quads each, then the quads that are read again. `$bytes`: weights
-/// of a quad; the accumulators are in the registers of the operands behind.
-macro_rules! products {
-    ($at:ident; $first:expr, $second:expr, $third:expr, $fourth:expr, $again:expr; $bytes:literal; $($operands:tt)*) => {
-        // SAFETY: these instructions are of AVX2 and read what the caller vouches for; hints read nothing.
-        unsafe {
-            asm!(
-                "2:",
-                "prefetcht1 byte ptr [{ahead}]",
-                $first,
-                $second,
-                $third,
-                $fourth,
-                "add {rows}, 16",
-                "add {order}, 16",
-                concat!("add {w}, 4 * ", $bytes),
-                "add {ahead}, 64",
-                "dec {blocks}",
-                "jnz 2b",
-                "test {more}, {more}",
-                "jz 4f",
-                "3:",
-                "mov {rows:e}, dword ptr [{again}]",
-                "add {rows}, {start}",
-                $again,
-                "add {again}, 4",
-                "add {order}, 4",
-                concat!("add {w}, ", $bytes),
-                "dec {more}",
-                "jnz 3b",
-                "4:",
-                $($operands)*
-                u = out(ymm_reg) _,
-                o = out(ymm_reg) _,
-                x = out(ymm_reg) _,
-                p = out(ymm_reg) _,
-                ones = in(ymm_reg) _mm256_set1_epi16(1),
-                rows = inout(reg) $at.rows => _,
-                start = in(reg) $at.rows,
-                w = inout(reg) $at.weights => _,
-                order = inout(reg) $at.order => _,
-                again = inout(reg) $at.again => _,
-                ahead = inout(reg) $at.ahead => _,
-                blocks = inout(reg) $at.blocks => _,
-                more = inout(reg) $at.more => _,
-                row = const PAIR_ROW,
-                options(readonly, nostack),
-            );
-        }
+/// Four activations of every row by a vector of weights.
+macro_rules! single {
+    ($($row:literal $a:ident)*) => {
+        concat!(
+            "vmovdqu {u}, ymmword ptr [{w}]\n",
+            $(
+                "vpbroadcastd {x}, dword ptr [{ordered} + {at} + 16 * ", $row, "]\n",
+                "vpmaddubsw {x}, {x}, {u}\n",
+                "vpmaddwd {x}, {x}, {ones}\n",
+                "vpaddd {", stringify!($a), "}, {", stringify!($a), "}, {x}\n",
+            )*
+        )
     };
 }
 
-/// What a tile reads.
-struct At {
-    rows: *const u8,
-    weights: *const i8,
-    order: *const i8,
-    again: *const u32,
-    ahead: *const i8,
-    /// Blocks, not none, and quads behind them.
-    blocks: usize,
-    more: usize,
-}
-
-/// A tile of so many rows by two vectors, and one by one vector.
+/// A tile of so many rows.
 macro_rules! tile {
-    ($two:ident, $one:ident, $rows:literal: $($row:literal $a:ident $b:ident)*) => {
+    ($name:ident, $rows:literal: $($row:literal $a:ident)*) => {
+        /// Adds the products of a part.
+        ///
         /// # Safety
         ///
-        /// All of `at` can be read: its blocks of every row and those at `again`, and 64 bytes of weights and 4 of the
-        /// order for every quad.
+        /// From `places` on there are as many as `quads` says, and from `weights` on [`QUAD`] bytes for every quad.
         #[target_feature(enable = "avx2")]
         #[inline]
-        unsafe fn $two(acc: &mut [[__m256i; 2]; $rows], at: &At) {
-            products!(at;
-                quad!("0", "0", "32"; $($row $a $b)*),
-                quad!("4", "64", "96"; $($row $a $b)*),
-                quad!("8", "128", "160"; $($row $a $b)*),
-                quad!("12", "192", "224"; $($row $a $b)*),
-                quad!("0", "0", "32"; $($row $a $b)*);
-                64;
-                $($a = inout(ymm_reg) acc[$row][0], $b = inout(ymm_reg) acc[$row][1],)*
-                v = out(ymm_reg) _,
-                q = out(ymm_reg) _,
-            );
-        }
-
-        /// # Safety
-        ///
-        /// As of two vectors, with 32 bytes of weights for every quad.
-        #[target_feature(enable = "avx2")]
-        #[inline]
-        unsafe fn $one(acc: &mut [[__m256i; 1]; $rows], at: &At) {
-            products!(at;
-                quad!("0", "0"; $($row $a)*),
-                quad!("4", "32"; $($row $a)*),
-                quad!("8", "64"; $($row $a)*),
-                quad!("12", "96"; $($row $a)*),
-                quad!("0", "0"; $($row $a)*);
-                32;
-                $($a = inout(ymm_reg) acc[$row][0],)*
-            );
+        unsafe fn $name(
+            acc: &mut [[__m256i; 1]; $rows],
+            ordered: &Ordered,
+            quads: PairQuads,
+            places: *const PairPlace,
+            weights: *const i8,
+        ) {
+            // SAFETY: these instructions are of AVX2. They read what the caller vouches for, and 4 or 8 bytes of every row
+            // from a place on, which a `PairPlace` says to be in `ordered`.
+            unsafe {
+                asm!(
+                    "test {joined}, {joined}",
+                    "jz 3f",
+                    "2:",
+                    "movzx {at:e}, word ptr [{places}]",
+                    joined!($($row $a)*),
+                    "add {places}, 2",
+                    "add {w}, 64",
+                    "dec {joined}",
+                    "jnz 2b",
+                    "3:",
+                    "test {single}, {single}",
+                    "jz 5f",
+                    "4:",
+                    "movzx {at:e}, word ptr [{places}]",
+                    single!($($row $a)*),
+                    "add {places}, 2",
+                    "add {w}, 32",
+                    "dec {single}",
+                    "jnz 4b",
+                    "5:",
+                    $($a = inout(ymm_reg) acc[$row][0],)*
+                    u = out(ymm_reg) _,
+                    v = out(ymm_reg) _,
+                    x = out(ymm_reg) _,
+                    y = out(ymm_reg) _,
+                    ones = in(ymm_reg) _mm256_set1_epi16(1),
+                    ordered = in(reg) core::ptr::from_ref(ordered),
+                    at = out(reg) _,
+                    w = inout(reg) weights => _,
+                    places = inout(reg) places => _,
+                    joined = inout(reg) quads.joined => _,
+                    single = inout(reg) quads.single => _,
+                    options(readonly, nostack),
+                );
+            }
         }
     };
 }
 
-tile!(one_by_two, one_by_one, 1: 0 a b);
-tile!(two_by_two, two_by_one, 2: 0 a b 1 c d);
-tile!(three_by_two, three_by_one, 3: 0 a b 1 c d 2 e f);
-tile!(four_by_two, four_by_one, 4: 0 a b 1 c d 2 e f 3 g h);
+tile!(one, 1: 0 a);
+tile!(two, 2: 0 a 1 b);
+tile!(three, 3: 0 a 1 b 2 c);
+tile!(four, 4: 0 a 1 b 2 c 3 d);
+tile!(five, 5: 0 a 1 b 2 c 3 d 4 e);
+tile!(six, 6: 0 a 1 b 2 c 3 d 4 e 5 f);
+tile!(seven, 7: 0 a 1 b 2 c 3 d 4 e 5 f 6 g);
+tile!(eight, 8: 0 a 1 b 2 c 3 d 4 e 5 f 6 g 7 h);
+
+/// Puts the activations of the first `MR` rows in order, and asks for a cache line of `ahead` for every block.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn put_in_order<const MR: usize>(
+    ordered: &mut Ordered,
+    rows: &[PairBlock],
+    order: &[[i8; 16]],
+    ahead: *const i8,
+) {
+    for (index, ((out, rows), order)) in ordered.part.iter_mut().zip(rows).zip(order).enumerate() {
+        _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64 * index));
+        // SAFETY: arrays of the vector's size; nothing needs alignment.
+        let order = unsafe { _mm_loadu_si128(order.as_ptr().cast()) };
+        // The shuffle looks at the lowest four bits.
+        let order = _mm256_broadcastsi128_si256(order);
+        let turned = _mm256_cmpgt_epi8(order, _mm256_set1_epi8(TURNED as i8 - 1));
+        let out = out.as_flattened_mut().as_chunks_mut::<32>().0;
+        let rows = rows.as_flattened().as_chunks::<32>().0;
+        for (out, rows) in out.iter_mut().zip(rows).take(MR.div_ceil(2)) {
+            // SAFETY: as above.
+            unsafe {
+                let rows = _mm256_loadu_si256(rows.as_ptr().cast());
+                let rows = _mm256_xor_si256(_mm256_shuffle_epi8(rows, order), turned);
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), rows);
+            }
+        }
+    }
+}
 
 /// Adds the products of a tile, as [`super::Isa::pairs`] says.
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(super) fn tile<const MR: usize, const NV: usize>(
     acc: &mut [[__m256i; NV]; MR],
-    rows: &[[u8; PAIR_ROW]],
+    rows: &[PairBlock],
     panel: &PairPanel<'_>,
-    ahead: &[i8],
+    ordered: &mut Ordered,
+    mut ahead: &[i8],
 ) {
-    let PairPanel { weights, order, again } = panel;
-    let (quads, more) = (order.len() / 4, again.len());
-    let blocks = quads.saturating_sub(more) / 4;
-    assert!(MR <= rows.len() && 16 * blocks <= PAIR_ROW, "no such rows");
-    assert!(4 * blocks + more == quads && (blocks > 0 || more == 0), "no blocks");
-    assert!(weights.len() / (32 * NV) >= quads, "too few weights");
-    if blocks == 0 {
-        return;
-    }
-    let at = At {
-        rows: rows.as_ptr().cast(),
-        weights: weights.as_ptr(),
-        order: order.as_ptr(),
-        again: again.as_ptr().cast(),
-        ahead: ahead.as_ptr(),
-        blocks,
-        more,
-    };
-    let acc = acc.as_flattened_mut();
-    // SAFETY: the assertions say that there is what a tile reads, and a start that its block is in the row. `acc` has
-    // `MR * NV` vectors.
-    unsafe {
-        match (MR, NV) {
-            (1, 1) => one_by_one(&mut *acc.as_mut_ptr().cast(), &at),
-            (2, 1) => two_by_one(&mut *acc.as_mut_ptr().cast(), &at),
-            (3, 1) => three_by_one(&mut *acc.as_mut_ptr().cast(), &at),
-            (4, 1) => four_by_one(&mut *acc.as_mut_ptr().cast(), &at),
-            (1, 2) => one_by_two(&mut *acc.as_mut_ptr().cast(), &at),
-            (2, 2) => two_by_two(&mut *acc.as_mut_ptr().cast(), &at),
-            (3, 2) => three_by_two(&mut *acc.as_mut_ptr().cast(), &at),
-            (4, 2) => four_by_two(&mut *acc.as_mut_ptr().cast(), &at),
-            _ => unreachable!("no such tile"),
+    assert!(MR > 0 && MR <= PAIR_ROWS && NV == 1, "no such tile");
+    let PairPanel { mut weights, order, parts, mut places } = *panel;
+    assert!(
+        order.len() <= rows.len() && parts.len() == order.len().div_ceil(PAIR_PART),
+        "no such rows"
+    );
+    for ((quads, order), rows) in
+        parts.iter().zip(order.chunks(PAIR_PART)).zip(rows.chunks(PAIR_PART))
+    {
+        put_in_order::<MR>(ordered, rows, order, ahead.as_ptr());
+        ahead = ahead.get(64 * order.len()..).unwrap_or(&[]);
+        let count = quads.joined + quads.single;
+        let (these, others) = places.split_at(count);
+        let (w, rest) = weights.split_at(QUAD * (count + quads.joined));
+        (places, weights) = (others, rest);
+        let (these, w) = (these.as_ptr(), w.as_ptr());
+        let acc = acc.as_mut_ptr();
+        // SAFETY: the parts that were split off are as long as they have to be, and `acc` has `MR` vectors.
+        unsafe {
+            match MR {
+                1 => one(&mut *acc.cast(), ordered, *quads, these, w),
+                2 => two(&mut *acc.cast(), ordered, *quads, these, w),
+                3 => three(&mut *acc.cast(), ordered, *quads, these, w),
+                4 => four(&mut *acc.cast(), ordered, *quads, these, w),
+                5 => five(&mut *acc.cast(), ordered, *quads, these, w),
+                6 => six(&mut *acc.cast(), ordered, *quads, these, w),
+                7 => seven(&mut *acc.cast(), ordered, *quads, these, w),
+                _ => eight(&mut *acc.cast(), ordered, *quads, these, w),
+            }
         }
     }
-}
-
-/// Columns that fit each other, as [`super::Isa::fits`] says.
-#[target_feature(enable = "avx2")]
-#[inline]
-pub(super) fn fits(rows: &[[i8; 16]; 16]) -> [u16; 16] {
-    let (two, _) = rows.as_flattened().as_chunks::<32>();
-    let zero = _mm256_setzero_si256();
-    let mut fits = [0; 16];
-    for (i, fits) in fits.iter_mut().enumerate() {
-        let column = _mm256_set1_epi8(i as i8);
-        let mut beyond = zero;
-        for rows in two {
-            // SAFETY: an array of the vector's size; the load needs no alignment.
-            let w = unsafe { _mm256_loadu_si256(rows.as_ptr().cast()) };
-            let other = _mm256_shuffle_epi8(w, column);
-            let (sum, limited) = (_mm256_add_epi8(w, other), _mm256_adds_epi8(w, other));
-            beyond = _mm256_or_si256(beyond, _mm256_xor_si256(sum, limited));
-        }
-        let fit = _mm256_movemask_epi8(_mm256_cmpeq_epi8(beyond, zero)) as u32;
-        *fits = (fit & fit >> 16) as u16 & !(1 << i);
-    }
-    fits
 }
 
 #[cfg(all(test, feature = "alloc"))]
 mod tests {
     use super::*;
-    use crate::isa::{Avx2, BlockStart, Isa};
+    use crate::isa::{Avx2, Isa};
     use crate::testing::Rng;
     use alloc::vec::Vec;
 
     const LANES: usize = 8;
 
-    /// Tiles of `blocks` blocks, and `more` quads that are read again, against the definition.
-    fn check<const MR: usize, const NV: usize>(
-        isa: Avx2,
-        rng: &mut Rng,
-        (blocks, more): (usize, usize),
-    ) {
-        let mut rows = [[0; PAIR_ROW]; MR];
-        for x in rows.as_flattened_mut() {
-            *x = rng.int(0, 255) as u8;
-        }
-        let again: Vec<BlockStart> =
-            (0..more).map(|_| BlockStart::new(rng.next() as usize % blocks)).collect();
-        let quads = 4 * blocks + more;
-        let order: Vec<i8> = (0..4 * quads).map(|_| rng.int(0, 15) as i8).collect();
-        // The second of two has what the first leaves.
-        let mut first = 0;
-        let weights: Vec<i8> = (0..4 * quads * NV * LANES)
-            .map(|i| {
-                let limits = if i % 2 == 0 { (-127, 127) } else { (-128 - first, 128 - first) };
-                first = rng.int(-127, 127).clamp(limits.0, limits.1);
-                first as i8
-            })
-            .collect();
-        let mut want: [[[i32; LANES]; NV]; MR] = core::array::from_fn(|_| {
-            core::array::from_fn(|_| core::array::from_fn(|_| rng.next() as i32))
-        });
-        let mut acc = want.map(|row| row.map(|sums| isa.load_i32(&sums)));
-        isa.pairs(
-            &mut acc,
-            &rows,
-            &PairPanel { weights: &weights, order: &order, again: &again },
-            &[],
-        );
-        for (row, x) in want.iter_mut().zip(&rows) {
-            for (quad, order) in order.as_chunks::<4>().0.iter().enumerate() {
-                let start = match quad.checked_sub(4 * blocks) {
-                    Some(quad) => again[quad].0 as usize,
-                    None => quad / 4 * 16,
-                };
-                for (n, sum) in row.as_flattened_mut().iter_mut().enumerate() {
-                    let weights = &weights[(quad * NV * LANES + n) * 4..];
-                    for (from, w) in order.iter().zip(weights) {
-                        let x = i32::from(x[start + *from as usize]);
-                        *sum = sum.wrapping_add(x * i32::from(*w));
+    /// Weights of one sign that share an i16 sum to at most 128: the later ones have what the first leave. `of_one` says of
+    /// every weight of a channel with which others it is.
+    fn weights(rng: &mut Rng, joined: usize, single: usize) -> Vec<i8> {
+        let mut weights = Vec::new();
+        for quads in core::iter::repeat_n(2, joined).chain(core::iter::repeat_n(1, single)) {
+            let mut quad = [[[0; 4]; LANES]; 2];
+            #[expect(clippy::needless_range_loop, reason = "of both quads")]
+            for lane in 0..LANES {
+                for pair in 0..2 {
+                    let mut left = [128, 128];
+                    for place in 0..2 * quads {
+                        let w = rng.int(-127, 127);
+                        let left = &mut left[usize::from(w < 0)];
+                        let w = w.signum() * w.abs().min(*left);
+                        *left -= w.abs();
+                        quad[place / 2][lane][2 * pair + place % 2] = w as i8;
                     }
                 }
             }
+            weights.extend(quad[..quads].as_flattened().as_flattened());
         }
-        for (acc, want) in acc.as_flattened().iter().zip(want.as_flattened()) {
+        weights
+    }
+
+    /// Tiles of `blocks` blocks, of every part `quads`, against the definition.
+    fn check<const MR: usize>(isa: Avx2, rng: &mut Rng, blocks: usize, quads: PairQuads) {
+        let mut rows = alloc::vec![[[0; 16]; PAIR_ROWS]; blocks];
+        for x in rows.as_flattened_mut().as_flattened_mut() {
+            *x = rng.int(0, 255) as u8;
+        }
+        let mut order = alloc::vec![[0; 16]; blocks];
+        order.as_flattened_mut().iter_mut().for_each(|place| *place = rng.int(0, 31) as i8);
+        let mut want: [[i32; LANES]; MR] =
+            core::array::from_fn(|_| core::array::from_fn(|_| rng.next() as i32));
+        let mut acc = want.map(|sums| [isa.load_i32(&sums)]);
+        let (mut all_weights, mut places) = (Vec::new(), Vec::new());
+        for (part, rows) in rows.chunks(PAIR_PART).enumerate() {
+            let mut weights = weights(rng, quads.joined, quads.single);
+            let mut rest = weights.as_chunks_mut::<4>().0;
+            for index in 0..quads.joined + quads.single {
+                let width = if index < quads.joined { 8 } else { 4 };
+                let block = rng.next() as usize % rows.len();
+                // Behind the block's end are other activations.
+                let at = rng.int(0, 17 - width as i32) as usize;
+                let (inside, place) = ((16 - at).min(width), PairPlace::new(block, at));
+                places.push(place);
+                let (these, others) = rest.split_at_mut(width / 4 * LANES);
+                rest = others;
+                for (n, weights) in these.iter_mut().enumerate() {
+                    let (quad, lane) = (n / LANES, n % LANES);
+                    for (k, w) in weights.iter_mut().enumerate() {
+                        if 4 * quad + k >= inside {
+                            *w = 0;
+                            continue;
+                        }
+                        let from = order[part * PAIR_PART + block][at + 4 * quad + k] as u8;
+                        for (row, want) in want.iter_mut().enumerate() {
+                            let x = rows[block][row][usize::from(from % TURNED)];
+                            let x = i32::from(if from < TURNED { x } else { 255 - x });
+                            want[lane] = want[lane].wrapping_add(x * i32::from(*w));
+                        }
+                    }
+                }
+            }
+            all_weights.append(&mut weights);
+        }
+        let parts = alloc::vec![quads; blocks.div_ceil(PAIR_PART)];
+        let panel =
+            PairPanel { weights: &all_weights, order: &order, parts: &parts, places: &places };
+        isa.pairs(&mut acc, &rows, &panel, &mut Ordered::new(), &[]);
+        for ([acc], want) in acc.iter().zip(&want) {
             let mut got = [0; LANES];
             isa.store_i32(*acc, &mut got);
-            assert_eq!(got, *want, "{MR}x{NV}, {blocks} blocks, {more} quads again");
+            assert_eq!(got, *want, "{MR} rows, {blocks} blocks, {quads:?}");
         }
     }
 
@@ -289,23 +277,24 @@ mod tests {
     fn tiles_equal_the_definition() {
         let Some(isa) = Avx2::new() else { return };
         let mut rng = Rng::new(3);
-        for size in [(0, 0), (1, 0), (1, 3), (2, 1), (5, 0), (PAIR_ROW / 16, 2)] {
-            for _ in 0..5 {
-                check::<1, 1>(isa, &mut rng, size);
-                check::<2, 1>(isa, &mut rng, size);
-                check::<3, 1>(isa, &mut rng, size);
-                check::<4, 1>(isa, &mut rng, size);
-                check::<1, 2>(isa, &mut rng, size);
-                check::<2, 2>(isa, &mut rng, size);
-                check::<3, 2>(isa, &mut rng, size);
-                check::<4, 2>(isa, &mut rng, size);
+        for blocks in [1, 2, 5, PAIR_PART, PAIR_PART + 1, 2 * PAIR_PART] {
+            for (joined, single) in [(0, 0), (1, 0), (0, 1), (2, 1), (3, 5), (9, 4)] {
+                let quads = PairQuads { joined, single };
+                check::<1>(isa, &mut rng, blocks, quads);
+                check::<2>(isa, &mut rng, blocks, quads);
+                check::<3>(isa, &mut rng, blocks, quads);
+                check::<4>(isa, &mut rng, blocks, quads);
+                check::<5>(isa, &mut rng, blocks, quads);
+                check::<6>(isa, &mut rng, blocks, quads);
+                check::<7>(isa, &mut rng, blocks, quads);
+                check::<8>(isa, &mut rng, blocks, quads);
             }
         }
     }
 
     #[test]
-    #[should_panic(expected = "no such block")]
-    fn blocks_behind_the_row_are_refused() {
-        let _ = BlockStart::new(PAIR_ROW / 16);
+    #[should_panic(expected = "no such place")]
+    fn places_behind_a_part_are_refused() {
+        let _ = PairPlace::new(PAIR_PART, 0);
     }
 }

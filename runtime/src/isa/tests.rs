@@ -44,7 +44,6 @@ impl Kernel for Body {
         lane_dots(isa, &mut rng, &mut seen);
         group_dots(isa, &mut rng, &mut seen);
         own_dots(isa, &mut rng, &mut seen);
-        fits(isa, &mut rng, &mut seen);
         woven_pixels::<I, 1>(isa, &mut rng, &mut seen, "woven 1");
         woven_pixels::<I, 2>(isa, &mut rng, &mut seen, "woven 2");
         seen
@@ -408,16 +407,6 @@ fn own_dots<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
                 put(seen, name, sums.map(|(sum, part)| sum - i64::from(*part)));
             }
         }
-    }
-}
-
-/// Columns of weights that fit each other.
-#[inline(always)]
-fn fits<I: Isa>(isa: I, rng: &mut Rng, seen: &mut Transcript) {
-    for deviation in [20.0, 40.0, 50.0, 90.0] {
-        let mut rows = [[0; 16]; 16];
-        rows.as_flattened_mut().iter_mut().for_each(|w| *w = rng.bell(deviation) as i8);
-        put(seen, "fits", isa.fits(&rows).map(i64::from));
     }
 }
 

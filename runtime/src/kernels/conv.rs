@@ -372,12 +372,6 @@ impl<'a> Source<'a> {
     pub fn channel(&self, channel: usize) -> &'a [u8] {
         &self.weights[channel * self.depth..][..self.depth]
     }
-
-    /// Sum of the weights of an output channel.
-    #[inline(always)]
-    pub fn sum(&self, channel: usize) -> i32 {
-        Sums::new(self.channel(channel)).sum
-    }
 }
 
 struct Run<'a> {

@@ -9,10 +9,10 @@ use super::gemm::{Args, MAX_ROWS, MAX_TILE, ToMemory, finishes, most_rows, tile}
 use super::live::{Column, FAR, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::paired::{self, Order, Paired, Rows};
-use super::panels::{self, Panels};
+use super::panels::{self, Panels, pairs_finish};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
-use crate::isa::{Isa, Kernel, Runs, Starts};
+use crate::isa::{Isa, Kernel, Ordered, PAIR_ROWS, Runs, Starts};
 use crate::pages::Pages;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) struct Weights {
 impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(
-        isa: I,
+        _: I,
         body: &Body,
         groups: usize,
         source: Source<'_>,
@@ -99,7 +99,7 @@ impl Weights {
         let mut blocking = chosen.unwrap_or_else(usual);
         blocking.wide &= I::WIDE > 0 && depth.div_ceil(4).is_multiple_of(4) && g.pixels() > 1;
         let orders = if const { I::PAIRS } {
-            orders(isa, body, groups, source, (runs, depth), shelf.pairs)
+            orders::<I>(body, groups, source, (runs, depth), shelf.pairs)
         } else {
             Vec::new()
         };
@@ -111,7 +111,9 @@ impl Weights {
             let end = (group + 1) * per_group;
             let mut start = group * per_group;
             while start < end {
-                let vectors = if blocking.wide && end - start >= 4 * I::LANES {
+                let vectors = if !orders.is_empty() {
+                    paired::VECTORS
+                } else if blocking.wide && end - start >= 4 * I::LANES {
                     4
                 } else if end - start > I::NV / 2 * I::LANES {
                     I::NV
@@ -121,7 +123,7 @@ impl Weights {
                 let next = end.min(start + vectors * I::LANES);
                 let order = orders.get(panels.len());
                 let bytes = match order {
-                    Some(order) => order.bytes::<I>(vectors),
+                    Some(order) => order.bytes::<I>(),
                     None => panel_bytes::<I>(runs, depth, vectors),
                 };
                 let (depth_start, paired) = (group * body.depth, None);
@@ -145,7 +147,7 @@ impl Weights {
             let (first, channels) = (p.channels.0, p.channels.1 - p.channels.0);
             let channel = |n: usize| source.channel(first + n);
             if let Some(order) = orders.get(index) {
-                p.paired = Some(order.pack::<I>(out, p.vectors, channels, channel));
+                p.paired = Some(order.pack::<I>(out, channels, channel));
             } else if depth.is_multiple_of(4) {
                 // Runs without lanes behind them are one.
                 panel::<I>(out, p.vectors, channels, 1, runs * depth, |n, _| channel(n));
@@ -158,9 +160,9 @@ impl Weights {
         let mut bias = Vec::new();
         if !orders.is_empty() {
             bias.extend_from_slice(&body.bias);
-            for (n, bias) in bias[..body.channels_out].iter_mut().enumerate() {
-                let sum = source.sum(n);
-                *bias = bias.wrapping_sub(sum.wrapping_mul(128 - I::BIAS));
+            for (p, order) in panels.iter().zip(&orders) {
+                let bias = &mut bias[p.channels.0..p.channels.1];
+                order.take_offsets(bias, |n| source.channel(p.channels.0 + n));
             }
         }
         Self { packed, panels, bias: bias.into(), runs, depth, walk, blocking, padding }
@@ -188,7 +190,7 @@ impl Weights {
     }
 
     /// Whether there are orders.
-    #[cfg(test)]
+    #[inline(always)]
     pub fn is_in_pairs(&self) -> bool {
         !self.bias.is_empty()
     }
@@ -216,7 +218,6 @@ impl Weights {
 /// An order for every panel, or none.
 #[inline(always)]
 fn orders<I: Isa>(
-    isa: I,
     body: &Body,
     groups: usize,
     source: Source<'_>,
@@ -231,10 +232,10 @@ fn orders<I: Isa>(
     let per_group = body.channels_out / groups;
     let mut orders = Vec::new();
     for group in 0..groups {
-        for first in (0..per_group).step_by(I::NV * I::LANES) {
-            let channels = (I::NV * I::LANES).min(per_group - first);
+        for first in (0..per_group).step_by(paired::VECTORS * I::LANES) {
+            let channels = (paired::VECTORS * I::LANES).min(per_group - first);
             let first = group * per_group + first;
-            orders.push(Order::find(isa, channels, k, |n| source.channel(first + n)));
+            orders.push(Order::find(channels, k, |n| source.channel(first + n)));
         }
     }
     if !wanted.unwrap_or_else(|| paired::pay(&orders)) {
@@ -299,7 +300,20 @@ pub(super) fn run<I: Isa>(
             &mut all.0
         }
     };
-    let mut rows = if weights.bias.is_empty() { None } else { Some(Rows::new()) };
+    let (mut few_blocks, mut all_blocks, mut ordered);
+    let mut rows = if const { I::PAIRS } && weights.is_in_pairs() {
+        ordered = Ordered::new();
+        let blocks = if weights.runs * weights.depth <= paired::FEW_BLOCKS * 16 {
+            few_blocks = [[[0; 16]; PAIR_ROWS]; paired::FEW_BLOCKS];
+            &mut few_blocks[..]
+        } else {
+            all_blocks = [[[0; 16]; PAIR_ROWS]; paired::BLOCKS];
+            &mut all_blocks[..]
+        };
+        Some(Rows { blocks, ordered: &mut ordered })
+    } else {
+        None
+    };
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
     let is_far = g.taps() == 1 && input.len() > FAR;
@@ -314,7 +328,8 @@ pub(super) fn run<I: Isa>(
         let ahead = rest.peek().map_or(next, |block| weights.block(block));
         let mut asked = 0;
         // Tiles of nearly equal height: 49 rows are 13 + 12 + 12 + 12, not 14 + 14 + 14 + 7.
-        let tiles = pixels.len().div_ceil(most_rows::<I>(block[0].vectors));
+        let most = if rows.is_some() { paired::ROWS } else { most_rows::<I>(block[0].vectors) };
+        let tiles = pixels.len().div_ceil(most);
         let (height, taller) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
         let mut from = pixels.start;
         for index in 0..tiles {
@@ -338,13 +353,17 @@ pub(super) fn run<I: Isa>(
                 let mut rest = block;
                 while let Some(p) = rest.first() {
                     let alike = p.alike.min(rest.len());
-                    let finishes = in_registers && alike > 0 && finishes::<I>(height, p.vectors);
+                    let finishes = if rows.is_some() {
+                        pairs_finish::<I>(height, p.vectors)
+                    } else {
+                        finishes::<I>(height, p.vectors)
+                    };
+                    let finishes = finishes && in_registers && alike > 0;
                     let ahead = ahead.get(asked..).unwrap_or(&[]);
                     let (these, others) = rest.split_at(if finishes { alike } else { 1 });
                     asked += panels::asked(these, count * steps);
                     rest = others;
                     if finishes {
-                        let rows = if p.paired.is_some() { rows.as_mut() } else { None };
                         let bias = if rows.is_some() { &weights.bias[..] } else { &body.bias };
                         let panels = Panels {
                             body,
@@ -354,7 +373,7 @@ pub(super) fn run<I: Isa>(
                             ahead,
                             runs,
                             steps,
-                            rows,
+                            rows: rows.as_mut().map(Rows::borrowed),
                             live: &mut live,
                             pixels: tile_pixels.clone(),
                         };
@@ -380,7 +399,7 @@ pub(super) fn run<I: Isa>(
                         }
                         let bias = Some(&weights.bias[p.channels.0..]);
                         let end = ToMemory { bias, sums: &mut sums.0 };
-                        paired::tile(isa, shape, (rows, paired.panel(panel), ahead), end);
+                        paired::tile(isa, height, (rows, paired.panel(panel), ahead), end);
                     } else {
                         let bias = (first == 0).then_some(&body.bias[p.channels.0..]);
                         let end = ToMemory { bias, sums: &mut sums.0 };

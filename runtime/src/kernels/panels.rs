@@ -6,7 +6,7 @@ use super::form::Form;
 use super::gemm::{AHEAD, MAX_ROWS, finishes, most_rows, rows, whole_steps};
 use super::indirect::Panel;
 use super::live::{LINE, Live};
-use super::paired::{ASKS, Rows};
+use super::paired::{self, ASKS, Rows};
 use super::quads::Pixels;
 use crate::isa::{Isa, Kernel, Runs};
 use core::ops::Range;
@@ -23,7 +23,7 @@ pub(super) struct Panels<'p, 'a, I: Isa> {
     pub runs: &'p Runs<'p, MAX_ROWS>,
     pub steps: usize,
     /// Room for them as unsigned ones, if the products are those of pairs.
-    pub rows: Option<&'p mut Rows>,
+    pub rows: Option<Rows<'p>>,
     pub live: &'p mut Live<'a, I>,
     /// As many as the tile has rows.
     pub pixels: Range<usize>,
@@ -93,7 +93,7 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
                     pairs.put_rows::<MR>(runs, (depth_start, steps));
                     have = Some(depth_start);
                 }
-                pairs.add::<I0, MR, NV>(isa, &mut acc, paired.panel(weights), asks);
+                pairs.add(isa, &mut acc, &paired.panel(weights), asks);
             } else {
                 let mut asked = 0;
                 for run in 0..runs.count() {
@@ -135,24 +135,31 @@ pub(super) fn asked(panels: &[Panel], steps: usize) -> usize {
 }
 
 /// Whether forms are compiled for tiles of a shape: those that layers of more than a few pixels are cut into.
-const fn has_forms<I: Isa>(rows: usize, vectors: usize) -> bool {
-    vectors > 1 && 3 * rows >= 2 * most_rows::<I>(vectors)
+const fn has_forms<I: Isa>(rows: usize, vectors: usize, in_pairs: bool) -> bool {
+    if in_pairs {
+        3 * rows >= 2 * paired::ROWS
+    } else {
+        vectors > 1 && 3 * rows >= 2 * most_rows::<I>(vectors)
+    }
+}
+
+/// As [`finishes`], of tiles of pairs.
+pub(super) const fn pairs_finish<I: Isa>(rows: usize, vectors: usize) -> bool {
+    I::PAIRS && vectors == paired::VECTORS && 2 * rows >= paired::ROWS && rows <= paired::ROWS
 }
 
 /// Every shape is a function of its own, as in [`super::gemm`], and so is what comes most often of epilogues.
 macro_rules! shapes {
     ($isa:ident, $panels:ident, $shape:ident, $form:ident; $($nv:literal: $($mr:literal)*;)*) => {
         match $shape {
-            $($(($mr, $nv) => if const { finishes::<I>($mr, $nv) } {
-                if $panels.rows.is_none() {
+            $($(($mr, $nv) => match $panels.rows {
+                None if const { finishes::<I>($mr, $nv) } => {
                     forms!($isa, $panels, $mr, $nv, false, $form)
-                } else if const { I::PAIRS && $nv <= I::NV } {
-                    forms!($isa, $panels, $mr, $nv, true, $form)
-                } else {
-                    unreachable!("no such tile")
                 }
-            } else {
-                unreachable!("no such tile")
+                Some(_) if const { pairs_finish::<I>($mr, $nv) } => {
+                    forms!($isa, $panels, $mr, $nv, true, $form)
+                }
+                _ => unreachable!("no such tile"),
             })*)*
             _ => unreachable!("no such tile"),
         }
@@ -161,7 +168,7 @@ macro_rules! shapes {
 
 macro_rules! forms {
     ($isa:ident, $panels:ident, $mr:literal, $nv:literal, $in_pairs:literal, $form:ident) => {
-        if const { has_forms::<I>($mr, $nv) } {
+        if const { has_forms::<I>($mr, $nv, $in_pairs) } {
             match $form {
                 Form::Words => enter!($isa, $panels, $mr, $nv, $in_pairs, Words),
                 Form::Store => enter!($isa, $panels, $mr, $nv, $in_pairs, Store),
@@ -184,7 +191,7 @@ macro_rules! enter {
     }};
 }
 
-/// Runs a tile of each panel, of `shape` rows by vectors as [`finishes`] says. `form` is that of the epilogue.
+/// Runs a tile of each panel, of `shape` rows by vectors as [`finishes`] or [`pairs_finish`] says. `form` is that of the epilogue.
 #[inline(always)]
 pub(super) fn finished<I: Isa>(
     isa: I,

@@ -1,6 +1,6 @@
 //! The machine's ceiling, to set measured rates against.
 
-use crate::isa::{Isa, Kernel, PAIR_ROW, PairPanel, Platform};
+use crate::isa::{Isa, Kernel, Ordered, PAIR_ROWS, PairPanel, PairPlace, PairQuads, Platform};
 use std::time::Instant;
 
 /// Independent accumulators: activations by vectors of weights, enough to hide the latency of the dot product. No two
@@ -8,9 +8,8 @@ use std::time::Instant;
 /// without leaving the registers depends on the set, so several numbers are tried.
 const ROWS: usize = 2;
 
-/// Rows of a tile of pairs, and bytes of each.
-const ROWS_OF_PAIRS: usize = 4;
-const BYTES: usize = 256;
+/// Blocks of 16 bytes of every row of a tile of pairs.
+const BLOCKS: usize = 16;
 
 /// Activations of a round, other ones in each lane.
 const ROUND: [u8; 16] = [3, 5, 7, 9, 13, 15, 17, 19, 23, 25, 27, 29, 33, 35, 37, 39];
@@ -56,7 +55,8 @@ impl<const VECTORS: usize> Kernel for Dots<VECTORS> {
     }
 }
 
-/// As [`Dots`], products of pairs: a tile whose operands stay in the first cache level. Sets without pairs do none.
+/// As [`Dots`], products of pairs: a tile whose operands stay in the first cache level, with all quads joined. Sets without
+/// pairs do none.
 struct Pairs {
     rounds: u32,
 }
@@ -70,13 +70,17 @@ impl Kernel for Pairs {
         if const { !I::PAIRS } {
             return 0;
         }
-        let rows = core::hint::black_box([[3; PAIR_ROW]; ROWS_OF_PAIRS]);
-        let weights = core::hint::black_box([5i8; BYTES * 16]);
-        let order = core::hint::black_box([0; BYTES]);
-        let panel = PairPanel { weights: &weights, order: &order, again: &[] };
-        let mut acc = [[isa.splat(1); 2]; ROWS_OF_PAIRS];
+        let rows = core::hint::black_box([[[3; 16]; PAIR_ROWS]; BLOCKS]);
+        let weights = core::hint::black_box([5i8; BLOCKS * 16 * 8]);
+        let order = core::hint::black_box([[0; 16]; BLOCKS]);
+        let places: [PairPlace; 2 * BLOCKS] =
+            core::array::from_fn(|i| PairPlace::new(i / 2, 8 * (i % 2)));
+        let parts = [PairQuads { joined: 2 * BLOCKS, single: 0 }];
+        let panel = PairPanel { weights: &weights, order: &order, parts: &parts, places: &places };
+        let mut ordered = Ordered::new();
+        let mut acc = [[isa.splat(1)]; PAIR_ROWS];
         for _ in 0..self.rounds {
-            isa.pairs(&mut acc, &rows, &panel, &weights);
+            isa.pairs(&mut acc, &rows, &panel, &mut ordered, &weights);
         }
         let mut sums = [0; 16];
         for a in acc.as_flattened() {
@@ -84,7 +88,7 @@ impl Kernel for Pairs {
             isa.store_i32(a, &mut sums);
             core::hint::black_box(&sums);
         }
-        u64::from(self.rounds) * (ROWS_OF_PAIRS * BYTES * 2 * I::LANES) as u64
+        u64::from(self.rounds) * (PAIR_ROWS * BLOCKS * 16 * I::LANES) as u64
     }
 }
 
@@ -93,7 +97,8 @@ impl Platform {
     /// about a millisecond each.
     #[must_use]
     pub fn peak_gmacs(self) -> f64 {
-        let pairs = rate(|rounds| self.run(Pairs { rounds }), (ROWS_OF_PAIRS * BYTES * 16) as f64);
+        let macs = PAIR_ROWS * BLOCKS * 16 * 8;
+        let pairs = rate(|rounds| self.run(Pairs { rounds }), macs as f64);
         self.rate::<4>().max(self.rate::<5>()).max(self.rate::<6>()).max(pairs)
     }
 

@@ -1,114 +1,113 @@
-//! Which input channels share an i16.
-//!
-//! `vpmaddubsw` multiplies unsigned activations by signed weights and adds two neighbouring products in an i16, which
-//! saturates if both weights have one sign and their sum is beyond [`MOST`](super::MOST). Which two are neighbours is
-//! free, as long as activations come in the same order: a perfect matching of the graph whose edges join channels that
-//! fit each other in all output channels of a panel.
+//! The order of a block: its sets, and a perfect matching of the other input channels, as far as there is one. Channels
+//! are joined by an edge if they fit each other in all output channels of a panel.
 
-use crate::isa::Isa;
+use super::sets::{self, BLOCK, Block, Channel, ones};
+use crate::isa::TURNED;
 
-/// Input channels that are matched among each other: as many as a shuffle of bytes reorders.
-pub const BLOCK: usize = 16;
-/// Output channels that a matching has to suit.
-pub const CHANNELS: usize = 16;
-
-/// Weights of a block, those of an output channel side by side.
-pub type Block = [[i8; BLOCK]; CHANNELS];
-
-/// For every input channel of a block those that fit it, a bit each.
-#[derive(Clone, Copy, Debug)]
-pub struct Fits([u16; BLOCK]);
-
-impl Fits {
-    /// Those whose sums stay in i8 in all output channels; that a sum of 128 would do as well is not used.
-    #[inline(always)]
-    pub fn of<I: Isa>(isa: I, block: &Block) -> Self {
-        Self(isa.fits(block))
-    }
-}
-
-/// The order in which a block's input channels are read: two by two.
+/// The order in which a block's input channels are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matching {
+    /// Two quads that are joined, if there are, then two more or pairs. Of joined quads, the first pairs are a set, and
+    /// the second pairs another. With [`TURNED`] where a channel comes turned.
     pub order: [u8; BLOCK],
-    /// Pairs that do not saturate; the others come behind them.
+    /// Times two quads.
+    pub joined: usize,
+    /// Pairs that do not saturate, those of joined quads too; the others come behind them.
     pub safe: usize,
 }
 
 impl Matching {
-    /// Finds a matching: greedily, those with the fewest choices first, then exchanging partners where that makes one
-    /// pair more. It may miss the largest.
-    #[inline(always)]
-    pub fn find(Fits(fits): &Fits) -> Self {
-        // Channels by the number of those that fit them.
-        let mut with = [0; BLOCK];
-        for (i, fits) in fits.iter().enumerate() {
-            with[fits.count_ones() as usize] |= 1 << i;
-        }
-        let mut partner = [None; BLOCK];
-        let mut free = u16::MAX;
-        for few in with {
-            for i in ones(few) {
-                let near = if free >> i & 1 == 1 { fits[i] & free } else { 0 };
-                if near == 0 {
-                    continue;
-                }
-                let first = with.iter().map(|few| few & near).find(|&few| few != 0);
-                let j = first.unwrap_or(near).trailing_zeros() as usize;
-                (partner[i], partner[j]) = (Some(j), Some(i));
-                free &= !(1 << i | 1 << j);
-            }
-        }
-        for i in ones(free) {
-            for j in ones(free) {
-                if i == j || partner[i].is_some() || partner[j].is_some() {
-                    continue;
-                }
-                // a and b leave each other for i and j.
-                let exchange = ones(fits[i])
-                    .filter_map(|a| partner[a].map(|b| (a, b)))
-                    .find(|(_, b)| fits[j] >> b & 1 == 1);
-                if let Some((a, b)) = exchange {
-                    (partner[i], partner[a]) = (Some(a), Some(i));
-                    (partner[j], partner[b]) = (Some(b), Some(j));
-                }
-            }
-        }
-        Self::of(&partner)
-    }
-
-    /// Pairs in the order of their first channels, then those without a partner.
-    #[inline(always)]
-    fn of(partner: &[Option<usize>; BLOCK]) -> Self {
-        let pairs = (0..BLOCK).filter_map(|i| partner[i].filter(|&j| i < j).map(|j| [i, j]));
-        let alone = (0..BLOCK).filter(|&i| partner[i].is_none());
+    /// Finds sets, and a matching of what is in none: greedily, those with the fewest choices first, then exchanging
+    /// partners where that makes one pair more. It may miss the best.
+    pub fn find(block: &Block) -> Self {
+        let channels = Channel::all(block);
+        let found = sets::find(&channels);
         let mut order = [0; BLOCK];
-        let mut safe = 0;
-        for pair in pairs {
-            order[2 * safe..2 * safe + 2].copy_from_slice(&pair.map(|i| i as u8));
-            safe += 1;
+        let mut free = u16::MAX;
+        let (quads, _) = order.as_chunks_mut::<8>();
+        for ([a, b], quads) in found.sets[..found.count].as_chunks::<2>().0.iter().zip(quads) {
+            *quads = [a[0], a[1], b[0], b[1], a[2], a[3], b[2], b[3]];
+            quads.iter().for_each(|channel| free &= !(1 << (channel % TURNED)));
         }
-        for (place, i) in order[2 * safe..].iter_mut().zip(alone) {
-            *place = i as u8;
-        }
-        Self { order, safe }
+        let pairs = BLOCK / 4 / 2 * found.count;
+        let safe = pairs + match_rest(&channels, free, &mut order[2 * pairs..]);
+        Self { order, joined: found.count / 2, safe }
     }
 }
 
-/// The bits that are set, lowest first.
+/// Puts the free channels in an order, pairs first, and says how many pairs there are.
+fn match_rest(channels: &[Channel; BLOCK], free: u16, order: &mut [u8]) -> usize {
+    let all = free;
+    let mut fits = [0u16; BLOCK];
+    for (i, after) in ones(all) {
+        for (j, _) in ones(after) {
+            let fit = u16::from(pair(channels, i, j).is_some());
+            fits[i] |= fit << j;
+            fits[j] |= fit << i;
+        }
+    }
+    // Channels by the number of those that fit them.
+    let mut with = [0u16; BLOCK];
+    for (i, _) in ones(all) {
+        with[fits[i].count_ones() as usize] |= 1 << i;
+    }
+    let mut free = all;
+    let mut partner = [None; BLOCK];
+    for few in with {
+        for (i, _) in ones(few) {
+            let near = if free >> i & 1 == 1 { fits[i] & free } else { 0 };
+            if near == 0 {
+                continue;
+            }
+            let first = with.iter().map(|few| few & near).find(|&few| few != 0);
+            let j = first.unwrap_or(near).trailing_zeros() as usize;
+            (partner[i], partner[j]) = (Some(j), Some(i));
+            free &= !(1 << i | 1 << j);
+        }
+    }
+    for (i, _) in ones(free) {
+        for (j, _) in ones(free) {
+            if i == j || partner[i].is_some() || partner[j].is_some() {
+                continue;
+            }
+            // a and b leave each other for i and j.
+            let exchange = ones(fits[i])
+                .filter_map(|(a, _)| partner[a].map(|b| (a, b)))
+                .find(|(_, b)| fits[j] >> b & 1 == 1);
+            if let Some((a, b)) = exchange {
+                (partner[i], partner[a]) = (Some(a), Some(i));
+                (partner[j], partner[b]) = (Some(b), Some(j));
+            }
+        }
+    }
+    // Pairs in the order of their first channels, then those without a partner.
+    let pairs = ones(all).filter_map(|(i, _)| {
+        let j = partner[i].filter(|&j| i < j)?;
+        pair(channels, i, j)
+    });
+    let alone = ones(all).filter(|(i, _)| partner[*i].is_none()).map(|(i, _)| i);
+    let mut safe = 0;
+    for pair in pairs {
+        order[2 * safe..][..2].copy_from_slice(&pair);
+        safe += 1;
+    }
+    for (place, i) in order[2 * safe..].iter_mut().zip(alone) {
+        *place = i as u8;
+    }
+    safe
+}
+
+/// Two channels that fit each other, the second as it is or turned.
 #[inline(always)]
-fn ones(mut bits: u16) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        let lowest = (bits != 0).then(|| bits.trailing_zeros() as usize);
-        bits &= bits.wrapping_sub(1);
-        lowest
-    })
+fn pair(channels: &[Channel; BLOCK], i: usize, j: usize) -> Option<[u8; 2]> {
+    let (i, sums) = channels[i].ways().next()?;
+    channels[j].ways().find(|(_, other)| sums.joined(*other).is_some()).map(|(j, _)| [i, j])
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sets::CHANNELS;
     use super::*;
-    use crate::isa::Scalar;
     use crate::testing::Rng;
 
     fn block(rng: &mut Rng, deviation: f32) -> Block {
@@ -116,23 +115,34 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_permutations_and_safe_pairs_do_not_saturate() {
+    fn orders_are_permutations_and_what_is_safe_does_not_saturate() {
         let mut rng = Rng::new(1);
         for deviation in [20.0, 40.0, 60.0, 90.0, 300.0] {
             for _ in 0..100 {
                 let block = block(&mut rng, deviation);
-                let found = Matching::find(&Fits::of(Scalar, &block));
+                let found = Matching::find(&block);
                 let mut seen = [false; BLOCK];
-                found.order.iter().for_each(|&i| seen[usize::from(i)] = true);
+                found.order.iter().for_each(|&i| seen[usize::from(i % TURNED)] = true);
                 assert_eq!(seen, [true; BLOCK]);
+                let fits = |channels: &[u8]| {
+                    block.iter().all(|weights| {
+                        let of_sign = |sign: i32| -> i32 {
+                            let weight = |i: &u8| {
+                                let w = i32::from(weights[usize::from(i % TURNED)]);
+                                if *i < TURNED { w } else { -w }
+                            };
+                            channels.iter().map(|i| (weight(i) * sign).max(0)).sum()
+                        };
+                        255 * of_sign(1) <= 32767 && 255 * of_sign(-1) <= 32768
+                    })
+                };
+                for quads in found.order.as_chunks::<8>().0.iter().take(found.joined) {
+                    let [a, b, c, d, e, f, g, h] = *quads;
+                    assert!(fits(&[a, b, e, f]) && fits(&[c, d, g, h]), "{found:?}");
+                }
+                assert!(found.safe >= 4 * found.joined);
                 for pair in found.order.as_chunks::<2>().0.iter().take(found.safe) {
-                    for weights in &block {
-                        let [a, b] = pair.map(|i| weights[usize::from(i)]);
-                        for x in [[0, 255], [255, 0], [255, 255]] {
-                            let sum = x[0] * i32::from(a) + x[1] * i32::from(b);
-                            assert!(i16::try_from(sum).is_ok(), "{a} {b}");
-                        }
-                    }
+                    assert!(fits(pair), "{found:?}");
                 }
             }
         }
@@ -142,10 +152,9 @@ mod tests {
     fn usual_weights_are_matched_whole() {
         let mut rng = Rng::new(2);
         // Three and a half deviations are 127: about a thousand input channels.
-        let whole = (0..200)
-            .filter(|_| Matching::find(&Fits::of(Scalar, &block(&mut rng, 36.0))).safe == BLOCK / 2)
-            .count();
-        assert!(whole >= 195, "{whole}");
+        let whole =
+            (0..200).filter(|_| Matching::find(&block(&mut rng, 36.0)).safe == BLOCK / 2).count();
+        assert!(whole >= 199, "{whole}");
     }
 
     #[test]
@@ -153,9 +162,16 @@ mod tests {
         // Half of the channels do not fit each other.
         let mut block = [[0; BLOCK]; CHANNELS];
         block[0] = core::array::from_fn(|i| if i % 2 == 0 { 127 } else { 0 });
-        assert_eq!(Matching::find(&Fits::of(Scalar, &block)).safe, BLOCK / 2);
-        // Nothing fits anything.
-        let found = Matching::find(&Fits::of(Scalar, &[[127; BLOCK]; CHANNELS]));
-        assert_eq!((found.safe, found.order[15]), (0, 15));
+        let found = Matching::find(&block);
+        assert_eq!(found.safe, BLOCK / 2);
+        // Half of the channels have to be turned.
+        let found = Matching::find(&[[127; BLOCK]; CHANNELS]);
+        assert_eq!((found.joined, found.safe), (0, BLOCK / 2));
+        assert_eq!(found.order.iter().filter(|channel| **channel >= TURNED).count(), BLOCK / 2);
+        // Nothing fits anything: no two channels have the same signs in all output channels, or opposite ones.
+        let found = Matching::find(&core::array::from_fn(|n| {
+            core::array::from_fn(|i| if i >> n & 1 == 1 { 127 } else { -127 })
+        }));
+        assert_eq!((found.joined, found.safe, found.order[15]), (0, 0, 15));
     }
 }

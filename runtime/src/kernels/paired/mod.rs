@@ -1,55 +1,70 @@
-//! Products of unsigned activations in pairs that fit an i16, for sets that would saturate: full 8-bit weights at the
-//! instructions per product of kernels that need 7-bit ones.
+//! Products of unsigned activations by signed weights that fit an i16 in twos or fours, for sets that would saturate: full
+//! 8-bit weights, in fewer instructions per product than kernels take that need 7-bit ones.
 //!
-//! Every panel of weights reads its input channels in an [`Order`] in which no two neighbours can saturate
-//! ([`matching`]): where the micro-kernel spreads four activations to all lanes, it picks those of the order. Where a
-//! block has no such order, what is too much of a weight becomes a weight of its own, at the end of the panel, for a
-//! pair of activations that is read again.
+//! Every panel of weights, one vector wide, reads its input channels in an [`Order`] in which as many as possible share an
+//! i16 without saturating ([`matching`]). A tile's activations are put in that order before they are multiplied. Where a
+//! block has no such order, what is too much of a weight becomes a weight of its own, for a pair of activations that is
+//! read again.
 
 mod halves;
 mod matching;
 mod order;
+mod sets;
 mod tile;
 
 use super::gemm::MAX_ROWS;
-use crate::isa::{Isa, PAIR_ROW, PairPanel, Runs};
+use crate::isa::{Isa, Ordered, PAIR_ROWS, PairBlock, PairPanel, Runs};
 pub(super) use halves::{MOST, halve};
-use matching::{BLOCK, CHANNELS};
 pub(super) use order::{Order, Paired};
+use sets::{BLOCK, CHANNELS};
 pub(super) use tile::tile;
 
-/// Rows of a tile of sets that have pairs.
-const ROWS: usize = 4;
+/// Rows of a tile.
+pub(super) const ROWS: usize = PAIR_ROWS;
+/// Vectors of a panel.
+pub(super) const VECTORS: usize = 1;
+/// Blocks of a row, at most: [`ROWS`] of them stay in the second cache level.
+pub(super) const BLOCKS: usize = 320;
+/// Blocks of the rows of most layers.
+pub(super) const FEW_BLOCKS: usize = 80;
 
 /// What a tile asks for from memory is one part of so many of what it reads.
-pub(super) const ASKS: usize = 4;
+pub(super) const ASKS: usize = 2;
 
 /// Whether there can be orders for runs of `depth` bytes, `k` bytes in all.
 pub(super) fn can<I: Isa>(depth: usize, k: usize) -> bool {
-    const { assert!(!I::PAIRS || (I::NV * I::LANES == CHANNELS && I::MR <= ROWS)) };
-    I::PAIRS && depth.is_multiple_of(BLOCK) && k <= PAIR_ROW
+    const { assert!(!I::PAIRS || VECTORS * I::LANES == CHANNELS) };
+    I::PAIRS && depth.is_multiple_of(BLOCK) && k <= BLOCKS * BLOCK
 }
 
-/// Products of pairs take less time than others as long as they are at most five quarters as many, for the quads that are
-/// read again.
-const PAYS: (usize, usize) = (5, 4);
+/// Instructions for two quads that are joined, two that are not, and two whose products cannot saturate in any order.
+const INSTRUCTIONS: [usize; 3] = [5, 6, 8];
+/// Products in an order take less time than others as long as they are at most so many instructions of as many, for what
+/// it takes to put activations in order.
+const PAYS: (usize, usize) = (15, 16);
 
 /// Whether tiles of panels in these orders take less time than others.
 pub(super) fn pay(orders: &[Order]) -> bool {
-    let (mut all, mut again) = (0, 0);
-    for quads in orders.iter().map(Order::quads) {
-        (all, again) = (all + quads.0, again + quads.1);
+    let (mut some, mut all) = (0, 0);
+    for order in orders {
+        let quads = order.quads();
+        some += INSTRUCTIONS[0] * quads.joined + INSTRUCTIONS[1] * quads.single / 2;
+        all += INSTRUCTIONS[2] * 2 * order.blocks();
     }
-    PAYS.1 * all <= PAYS.0 * (all - again)
+    PAYS.1 * some <= PAYS.0 * all
 }
 
-/// A tile's activations, unsigned: `q + 128`.
-#[repr(align(64))]
-pub(super) struct Rows([[u8; PAIR_ROW]; ROWS]);
+/// Room for a tile's activations, unsigned: `q + 128`.
+pub(super) struct Rows<'a> {
+    pub blocks: &'a mut [PairBlock],
+    pub ordered: &'a mut Ordered,
+}
 
-impl Rows {
-    pub const fn new() -> Self {
-        Self([[0; PAIR_ROW]; ROWS])
+impl Rows<'_> {
+    /// The same room for a while.
+    #[inline(always)]
+    pub fn borrowed(&mut self) -> Rows<'_> {
+        Rows { blocks: self.blocks, ordered: self.ordered }
     }
 
     /// Takes the activations of a tile of `height` rows, `steps` blocks from byte `channel` on in every run.
@@ -59,6 +74,10 @@ impl Rows {
             1 => self.put_rows::<1>(runs, part),
             2 => self.put_rows::<2>(runs, part),
             3 => self.put_rows::<3>(runs, part),
+            4 => self.put_rows::<4>(runs, part),
+            5 => self.put_rows::<5>(runs, part),
+            6 => self.put_rows::<6>(runs, part),
+            7 => self.put_rows::<7>(runs, part),
             _ => self.put_rows::<ROWS>(runs, part),
         }
     }
@@ -72,10 +91,9 @@ impl Rows {
     ) {
         for run in 0..runs.count() {
             let pieces = runs.pieces::<R, BLOCK>(run, channel, steps);
-            for (row, piece) in self.0.iter_mut().zip(pieces) {
-                let out = &mut row.as_chunks_mut::<BLOCK>().0[run * steps..][..steps];
-                for (out, x) in out.iter_mut().zip(piece) {
-                    *out = x.map(|x| x ^ 0x80);
+            for (index, out) in self.blocks[run * steps..][..steps].iter_mut().enumerate() {
+                for (out, piece) in out.iter_mut().zip(pieces) {
+                    *out = piece[index].map(|x| x ^ 0x80);
                 }
             }
         }
@@ -84,12 +102,12 @@ impl Rows {
     /// Adds the products of a tile, as [`Isa::pairs`].
     #[inline(always)]
     pub fn add<I: Isa, const MR: usize, const NV: usize>(
-        &self,
+        &mut self,
         isa: I,
         acc: &mut [[I::I; NV]; MR],
-        panel: PairPanel<'_>,
+        panel: &PairPanel<'_>,
         ahead: &[i8],
     ) {
-        isa.pairs(acc, &self.0, &panel, ahead);
+        isa.pairs(acc, self.blocks, panel, self.ordered, ahead);
     }
 }

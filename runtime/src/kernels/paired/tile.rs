@@ -1,45 +1,45 @@
-//! Tiles whose sums go to memory: up to four rows by one or two vectors.
+//! Tiles whose sums go to memory.
 
-use super::Rows;
+use super::{Rows, VECTORS};
 use crate::isa::{Isa, Kernel, PairPanel};
 use crate::kernels::gemm::ToMemory;
 
 /// Activations, weights, and what is asked for from memory meanwhile.
-pub type Operands<'a> = (&'a Rows, PairPanel<'a>, &'a [i8]);
+pub type Operands<'a, 'r> = (&'a mut Rows<'r>, PairPanel<'a>, &'a [i8]);
 
 /// A tile whose sums go to memory.
-struct Tile<'a, const MR: usize, const NV: usize> {
-    operands: Operands<'a>,
+struct Tile<'a, 'r, const MR: usize> {
+    operands: Operands<'a, 'r>,
     end: ToMemory<'a>,
 }
 
-impl<const MR: usize, const NV: usize> Kernel for Tile<'_, MR, NV> {
+impl<const MR: usize> Kernel for Tile<'_, '_, MR> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
         let Self { operands: (rows, panel, ahead), end } = self;
-        let mut acc: [[I::I; NV]; MR] =
-            core::array::from_fn(|r| core::array::from_fn(|n| end.start(isa, r, n, NV)));
-        rows.add(isa, &mut acc, panel, ahead);
+        let mut acc: [[I::I; VECTORS]; MR] =
+            core::array::from_fn(|r| [end.start(isa, r, 0, VECTORS)]);
+        rows.add(isa, &mut acc, &panel, ahead);
         end.take(isa, &acc);
     }
 }
 
 /// Every shape is a function of its own, as those of [`crate::kernels::gemm`].
 macro_rules! shapes {
-    ($isa:ident, $shape:ident, $operands:ident, $end:ident; $($mr:literal $nv:literal)*) => {
-        match $shape {
-            $(($mr, $nv) => $isa.enter(Tile::<$mr, $nv> { operands: $operands, end: $end }),)*
+    ($isa:ident, $rows:ident, $operands:ident, $end:ident; $($mr:literal)*) => {
+        match $rows {
+            $($mr => $isa.enter(Tile::<$mr> { operands: $operands, end: $end }),)*
             _ => unreachable!("no such tile"),
         }
     };
 }
 
-/// Runs a tile of `shape` rows by vectors.
+/// Runs a tile of so many rows.
 #[inline(always)]
-pub fn tile<I: Isa>(isa: I, shape: (usize, usize), operands: Operands<'_>, end: ToMemory<'_>) {
+pub fn tile<I: Isa>(isa: I, rows: usize, operands: Operands<'_, '_>, end: ToMemory<'_>) {
     if const { I::PAIRS } {
-        shapes!(isa, shape, operands, end; 1 1 2 1 3 1 4 1 1 2 2 2 3 2 4 2)
+        shapes!(isa, rows, operands, end; 1 2 3 4 5 6 7 8)
     }
 }
