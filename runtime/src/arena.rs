@@ -35,7 +35,8 @@ unsafe impl Send for Arena<'_> {}
 // SAFETY: through a `&Arena` bytes can only be read.
 unsafe impl Sync for Arena<'_> {}
 
-/// One output of an operator: a row of equal units (pixels, or channels of the only pixel), a constant step apart.
+/// One output of an operator: rows of equal units (one row of pixels, or of channels of the only pixel; or channels in a
+/// row for each pixel), a constant step apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// First byte in the arena.
@@ -44,16 +45,57 @@ pub struct Target {
     pub step_bytes: usize,
     /// Bytes of a unit, at most `step_bytes`.
     pub unit_bytes: usize,
+    /// Rows, each with all units; at least 1.
+    pub rows: usize,
+    /// Bytes from one row to the next, at least those of its units.
+    pub row_bytes: usize,
 }
 
 impl Target {
-    /// The bytes of some units: from the first byte of the first one to the last byte of the last one.
+    /// The bytes of some units in the first row: from the first byte of the first one to the last byte of the last one.
     fn bytes(&self, units: &Range<usize>) -> Range<usize> {
         if units.is_empty() {
             return self.start..self.start;
         }
         let start = self.start + units.start * self.step_bytes;
         start..self.start + (units.end - 1) * self.step_bytes + self.unit_bytes
+    }
+
+    /// From the first byte of the first of `units` units to the last byte of the last one in the last row.
+    fn extent(&self, units: usize) -> Range<usize> {
+        let row = self.bytes(&(0..units));
+        if row.is_empty() { row } else { row.start..row.end + (self.rows - 1) * self.row_bytes }
+    }
+}
+
+/// The bytes of some units in every row of an output.
+#[derive(Debug)]
+pub struct Columns<'s> {
+    /// Those of the first row.
+    start: NonNull<u8>,
+    width: usize,
+    rows: usize,
+    step: usize,
+    borrow: PhantomData<&'s mut [u8]>,
+}
+
+impl Columns<'_> {
+    /// Writes bytes to a row, from its byte `from` on.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, or it ends before.
+    pub fn put(&mut self, row: usize, from: usize, bytes: &[u8]) {
+        assert!(
+            row < self.rows && from <= self.width && bytes.len() <= self.width - from,
+            "outside"
+        );
+        // SAFETY: row `row` is `row * step` behind the start and has `width` bytes, which nobody else accesses while this
+        // lives, as `lease` says; by the assertion those that are written are among them.
+        unsafe {
+            let out = self.start.as_ptr().add(row * self.step + from);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), out, bytes.len());
+        }
     }
 }
 
@@ -79,7 +121,7 @@ impl Outputs {
 
     /// All bytes of the targets.
     fn extents(&self) -> [Range<usize>; 2] {
-        self.targets.map(|target| target.map_or(0..0, |target| target.bytes(&(0..self.units))))
+        self.targets.map(|target| target.map_or(0..0, |target| target.extent(self.units)))
     }
 }
 
@@ -88,8 +130,10 @@ impl Outputs {
 pub struct Lease<'s> {
     /// For reading: everything but the outputs.
     pub inputs: Inputs<'s>,
-    /// First and second store, from the first unit of `units` on.
+    /// First and second store, from the first unit of `units` on. None if they have several rows.
     pub outputs: [Option<&'s mut [u8]>; 2],
+    /// The same where they have several rows.
+    pub columns: [Option<Columns<'s>>; 2],
     /// The units to compute.
     pub units: Range<usize>,
 }
@@ -265,6 +309,9 @@ fn check(len: usize, outputs: &Outputs) {
     );
     for target in outputs.targets.iter().flatten() {
         assert!(target.unit_bytes <= target.step_bytes, "units overlap");
+        assert!(target.rows > 0, "no rows");
+        let row = target.bytes(&(0..outputs.units)).len();
+        assert!(target.rows == 1 || row <= target.row_bytes, "rows overlap");
     }
     assert!(outputs.granule > 0, "parts are empty");
 }
@@ -283,14 +330,24 @@ unsafe fn lease<'s>(
 ) -> Lease<'s> {
     let written = outputs.extents().map(|range| (range.start, range.end));
     let slices = outputs.targets.map(|target| {
-        let bytes = target?.bytes(&units);
+        let bytes = target.filter(|target| target.rows == 1)?.bytes(&units);
         // SAFETY: in bounds, as part of an extent that `check` found inside; apart from the other target's bytes, by
         // `check`, from other workers' bytes, by the caller, and from `inputs`, by the assertions in `Inputs::get`.
         Some(unsafe {
             core::slice::from_raw_parts_mut(base.as_ptr().add(bytes.start), bytes.len())
         })
     });
-    Lease { inputs: Inputs { base, len, written, borrow: PhantomData }, outputs: slices, units }
+    let columns = outputs.targets.map(|target| {
+        let Target { rows, row_bytes, .. } = target.filter(|target| target.rows > 1)?;
+        let bytes = target?.bytes(&units);
+        // SAFETY: in bounds, as part of an extent that `check` found inside. So are the same bytes of all other rows, which
+        // are apart from each other and from all other bytes as those of slices are.
+        let start = unsafe { base.add(bytes.start) };
+        let width = bytes.len();
+        Some(Columns { start, width, rows, step: row_bytes, borrow: PhantomData })
+    });
+    let inputs = Inputs { base, len, written, borrow: PhantomData };
+    Lease { inputs, outputs: slices, columns, units }
 }
 
 #[cfg(test)]
@@ -298,7 +355,7 @@ mod tests {
     use super::*;
 
     fn outputs(start: usize, units: usize) -> Outputs {
-        let target = Target { start, step_bytes: 4, unit_bytes: 3 };
+        let target = Target { start, step_bytes: 4, unit_bytes: 3, rows: 1, row_bytes: 0 };
         Outputs { targets: [Some(target), None], units, granule: 2 }
     }
 
@@ -342,5 +399,60 @@ mod tests {
     fn outputs_outside_panic() {
         let mut buffer = [0u8; 192];
         Arena::new(&mut buffer, 128).unwrap().lease(&outputs(120, 3));
+    }
+
+    #[test]
+    fn columns_are_apart_from_each_other() {
+        let mut buffer = [0u8; 192];
+        let mut arena = Arena::new(&mut buffer, 128).unwrap();
+        let target = Target { start: 2, step_bytes: 2, unit_bytes: 2, rows: 3, row_bytes: 20 };
+        let outputs = Outputs { targets: [Some(target), None], units: 8, granule: 1 };
+        check(arena.len, &outputs);
+        assert_eq!(outputs.extents()[0], 2..58);
+        let [mut low, mut high] = [0..3, 3..8].map(|units| {
+            // SAFETY: the arena is not used otherwise, and the parts have different units.
+            let lease = unsafe { lease(arena.base, arena.len, &outputs, units) };
+            let [columns, _] = lease.columns;
+            columns.unwrap()
+        });
+        for row in 0..3 {
+            low.put(row, 0, &[1; 6]);
+            high.put(row, 2, &[2; 8]);
+        }
+        let bytes = arena.lease(&Outputs {
+            targets: [
+                Some(Target { rows: 1, step_bytes: 128, unit_bytes: 128, start: 0, row_bytes: 0 }),
+                None,
+            ],
+            units: 1,
+            granule: 1,
+        });
+        let bytes = bytes.outputs[0].as_ref().unwrap();
+        let row: [u8; 20] = core::array::from_fn(|i| match i {
+            0..6 => 1,
+            8..16 => 2,
+            _ => 0,
+        });
+        assert_eq!(bytes[2..22], row);
+        assert_eq!(bytes[42..62], row);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside")]
+    fn columns_end_where_the_next_begin() {
+        let mut buffer = [0u8; 192];
+        let mut arena = Arena::new(&mut buffer, 128).unwrap();
+        let target = Target { start: 0, step_bytes: 1, unit_bytes: 1, rows: 3, row_bytes: 20 };
+        let outputs = Outputs { targets: [Some(target), None], units: 16, granule: 1 };
+        arena.lease(&outputs).columns[0].as_mut().unwrap().put(0, 9, &[0; 8]);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows overlap")]
+    fn rows_are_apart() {
+        let mut buffer = [0u8; 192];
+        let target = Target { start: 0, step_bytes: 1, unit_bytes: 1, rows: 3, row_bytes: 15 };
+        let outputs = Outputs { targets: [Some(target), None], units: 16, granule: 1 };
+        Arena::new(&mut buffer, 128).unwrap().lease(&outputs);
     }
 }

@@ -60,7 +60,7 @@ impl PackedConcat {
 
     /// Computes the leased pixels.
     pub fn run(&self, lease: Lease<'_>) {
-        let Lease { inputs, outputs: [Some(out), _], units } = lease else { return };
+        let Lease { inputs, outputs: [Some(out), _], units, .. } = lease else { return };
         for part in &self.parts {
             let (x, out) = (Inputs::get(&inputs, &part.input), &mut out[part.first..]);
             if let Some(scale) = &part.scale {

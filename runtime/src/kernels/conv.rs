@@ -4,7 +4,10 @@ use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
 use super::tuned::{Blocking, Problem};
-use super::{Io, Lookup, ScratchSize, Shelf, depthwise, grouped, indirect, stem, winograd};
+use super::{
+    Io, Lookup, Scratch, ScratchSize, Shelf, depthwise, grouped, indirect, stem, winograd,
+};
+use crate::arena::Columns;
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
@@ -67,6 +70,9 @@ impl Body {
         self.finishes_in_quads() && self.silu.is_none()
     }
 }
+
+/// Bytes of outputs that are computed before they are copied; at least those of [`indirect::CHANNEL_GRANULE`] channels.
+const COLUMN_BYTES: usize = 64 << 10;
 
 /// How the sums are computed.
 enum Method {
@@ -161,6 +167,12 @@ impl PackedConv {
     /// What a run needs beside its operands.
     #[must_use]
     pub fn scratch(&self) -> ScratchSize {
+        if matches!(self.units(), Units::Columns(_)) {
+            let channels = self.channels_at_once().min(self.body.channels_out);
+            let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
+            let outputs = self.body.geometry.pixels() * channels * bytes;
+            return ScratchSize { outputs, ..ScratchSize::default() };
+        }
         self.platform.run(Need(&self.method))
     }
 
@@ -181,14 +193,53 @@ impl PackedConv {
             Method::Indirect(w) if w.is_by_channels(&self.body) => {
                 Units::Channels(indirect::CHANNEL_GRANULE)
             }
+            Method::Indirect(w) if w.is_in_columns() => Units::Columns(indirect::CHANNEL_GRANULE),
             Method::Winograd(_) => Units::Bands(winograd::granule(&self.body)),
             _ => Units::Pixels,
         }
     }
 
-    /// Computes the units of `io.range`.
+    /// Computes the units of `io.range`. Where these are [`Units::Columns`], outputs have no other channels.
     pub fn run(&self, io: Io<'_>) {
         self.platform.run(Run { conv: self, io });
+    }
+
+    /// Computes the units of `io.range`, which are [`Units::Columns`], in memory of `io.scratch`, and copies them.
+    pub fn run_in_columns(&self, io: Io<'_>, mut columns: [Option<Columns<'_>>; 2]) {
+        let pixels = self.body.geometry.pixels();
+        let Io { input, residual, next, scratch, range, .. } = io;
+        let value_bytes = self.body.epilogue.value_bytes();
+        let most = self.channels_at_once();
+        for start in range.clone().step_by(most) {
+            let part = start..range.end.min(start + most);
+            let [first, second] = value_bytes.map(|bytes| pixels * part.len() * bytes);
+            let (first, rest) = scratch.outputs().split_at_mut(first);
+            let mut outputs = [first, &mut rest[..second]];
+            let [store, second] = outputs.each_mut().map(|out| Some(&mut **out));
+            self.run(Io {
+                input,
+                gate: None,
+                residual,
+                store: store.filter(|out| !out.is_empty()),
+                second: second.filter(|out| !out.is_empty()),
+                next,
+                scratch: &mut Scratch::none(),
+                range: part.clone(),
+            });
+            for ((columns, out), bytes) in columns.iter_mut().zip(outputs).zip(value_bytes) {
+                let Some(columns) = columns else { continue };
+                for (pixel, out) in out.chunks_exact(part.len() * bytes).enumerate() {
+                    columns.put(pixel, (start - range.start) * bytes, out);
+                }
+            }
+        }
+    }
+
+    /// Output channels of all pixels that [`COLUMN_BYTES`] have room for.
+    fn channels_at_once(&self) -> usize {
+        let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
+        let most = COLUMN_BYTES / (self.body.geometry.pixels() * bytes).max(1);
+        (most / indirect::CHANNEL_GRANULE).max(1) * indirect::CHANNEL_GRANULE
     }
 }
 
@@ -387,10 +438,11 @@ impl Kernel for Run<'_> {
         let Self { conv: PackedConv { body, method, .. }, io } = self;
         let first = match self.conv.units() {
             Units::Pixels | Units::Bands(_) => (io.range.start, 0),
-            Units::Channels(_) => (0, io.range.start),
+            Units::Channels(_) | Units::Columns(_) => (0, io.range.start),
         };
         let ends = Ends { residual: io.residual, store: io.store, second: io.second };
-        let live = body.epilogue.live(isa, ends, first);
+        let width = matches!(self.conv.units(), Units::Columns(_)).then_some(io.range.len());
+        let live = body.epilogue.live(isa, ends, first, width);
         match method {
             Method::Indirect(w) => {
                 indirect::run(isa, body, w, io.input, io.next, live, io.range);

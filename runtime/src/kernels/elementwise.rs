@@ -122,7 +122,7 @@ impl Kernel for Run<'_> {
     fn eval<I: Isa>(self, isa: I) {
         let Self { op, io: Io { input, gate: gates, residual, store, second, range, .. } } = self;
         let ends = Ends { residual, store, second };
-        let mut live = op.epilogue.live(isa, ends, (range.start, 0));
+        let mut live = op.epilogue.live(isa, ends, (range.start, 0), None);
         let gates = gates.unwrap_or_default();
         let (pixels, channels) = if op.flat {
             (0..1, range.start * op.channels..range.end * op.channels)

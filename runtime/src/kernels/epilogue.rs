@@ -187,13 +187,22 @@ impl PackedEpilogue {
             && self.store.as_ref().is_none_or(|s| s.pixel_stride == channels)
     }
 
-    /// The constants in registers, with the operands. `first` is the pixel and channel at which the outputs start.
+    /// Bytes of a value of either store; 0 where there is none.
+    pub fn value_bytes(&self) -> [usize; 2] {
+        let bytes = |store: &PackedStore| store.dtype.bytes() as usize;
+        let second = self.second.as_ref().map_or(0, |(.., store)| bytes(store));
+        [self.store.as_ref().map_or(0, bytes), second]
+    }
+
+    /// The constants in registers, with the operands. `first` is the pixel and channel at which the outputs start, `width`
+    /// how many values a pixel has there, if that isn't what the tensor says.
     #[inline(always)]
     pub fn live<'a, I: Isa>(
         &'a self,
         isa: I,
         ends: Ends<'a>,
         first: (usize, usize),
+        width: Option<usize>,
     ) -> Live<'a, I> {
         Live {
             bounded: self.bounded,
@@ -205,9 +214,9 @@ impl PackedEpilogue {
                 .store
                 .as_ref()
                 .zip(ends.store)
-                .map(|(s, out)| LiveStore::new(isa, s, out, first)),
+                .map(|(s, out)| LiveStore::new(isa, s, out, first, width)),
             second: self.second.as_ref().zip(ends.second).map(|((a, b, s), out)| {
-                (a.as_slice(), b.as_slice(), LiveStore::new(isa, s, out, first))
+                (a.as_slice(), b.as_slice(), LiveStore::new(isa, s, out, first, width))
             }),
         }
     }

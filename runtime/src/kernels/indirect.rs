@@ -22,6 +22,10 @@ use core::ops::Range;
 /// KiB of weights that stay in the second cache level while all pixels pass.
 const BLOCK_KIB: u16 = 256;
 
+/// Pixels of a thread below which a convolution with more weights than the second cache level takes at a time is divided by
+/// channels: every thread would read all weights, for so few products that they do not come in time.
+const COLUMN_PIXELS: usize = 64;
+
 /// Largest panel of four vectors, so that it stays in the first cache level. Narrow vectors need their weights less
 /// often: those come from the second level in time.
 const fn widest<I: Isa>() -> usize {
@@ -69,6 +73,8 @@ pub(super) struct Weights {
     blocking: Blocking,
     /// A run of zero points, with what the micro-kernel reads behind it.
     padding: Box<[u8]>,
+    /// Whether the work is divided by channels, though there are several pixels.
+    in_columns: bool,
 }
 
 impl Weights {
@@ -165,7 +171,15 @@ impl Weights {
                 order.take_offsets(bias, |n| source.channel(p.channels.0 + n));
             }
         }
-        Self { packed, panels, bias: bias.into(), runs, depth, walk, blocking, padding }
+        let can = groups == 1 && runs <= MAX_RUNS && g.pixels() > 1;
+        let in_columns = can
+            && shelf.columns.unwrap_or_else(|| {
+                let few = g.pixels() < COLUMN_PIXELS * shelf.threads;
+                let wide = body.channels_out >= 2 * CHANNEL_GRANULE * shelf.threads;
+                shelf.threads > 1 && few && wide && len > usize::from(BLOCK_KIB) << 10
+            });
+        let bias = bias.into();
+        Self { packed, panels, bias, runs, depth, walk, blocking, padding, in_columns }
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -175,7 +189,7 @@ impl Weights {
     /// The weights that a run begins with.
     #[inline(always)]
     pub fn head<I: Isa>(&self) -> &[i8] {
-        blocks::<I>(self).next().map_or(&[], |block| self.block(block))
+        blocks::<I>(self, &self.panels).next().map_or(&[], |block| self.block(block))
     }
 
     /// The weights of a run of panels.
@@ -198,6 +212,19 @@ impl Weights {
     /// Whether the work is divided by channels: there is one pixel, and panels start at multiples of the granule.
     pub fn is_by_channels(&self, body: &Body) -> bool {
         body.geometry.pixels() == 1 && self.panels.iter().all(|p| p.depth_start == 0)
+    }
+
+    /// Whether the work is divided by channels, though there are several pixels.
+    pub fn is_in_columns(&self) -> bool {
+        self.in_columns
+    }
+
+    /// The panels of some channels, which begin at a multiple of the granule.
+    #[inline(always)]
+    fn of_channels(&self, channels: &Range<usize>) -> &[Panel] {
+        let first = self.panels.partition_point(|p| p.channels.1 <= channels.start);
+        let end = self.panels.partition_point(|p| p.channels.0 < channels.end);
+        &self.panels[first..end]
     }
 
     /// The problem's size, and how it is divided.
@@ -273,8 +300,13 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let g = &body.geometry;
-    let (pixels, channels) =
-        if weights.is_by_channels(body) { (0..1, range) } else { (range, 0..body.channels_out) };
+    let (pixels, channels) = if weights.is_by_channels(body) {
+        (0..1, range)
+    } else if weights.in_columns {
+        (0..g.pixels(), range)
+    } else {
+        (range, 0..body.channels_out)
+    };
     let mut sums = Sums([0; MAX_TILE]);
     let mut finder = Finder::new(body, weights.walk);
     // Most layers need little of what there may be, and a small one would notice how long it takes to clear the rest.
@@ -322,7 +354,8 @@ pub(super) fn run<I: Isa>(
     let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
     let form = body.epilogue.form(I::BIAS);
 
-    let mut rest = blocks::<I>(weights).peekable();
+    let these = weights.of_channels(&channels);
+    let mut rest = blocks::<I>(weights, these).peekable();
     while let Some(block) = rest.next() {
         // While a block is computed, the next one comes from memory.
         let ahead = rest.peek().map_or(next, |block| weights.block(block));
@@ -419,8 +452,11 @@ pub(super) fn run<I: Isa>(
 
 /// Panels in runs whose weights fit the second cache level, and whose tiles have the same number of rows. Sums that are
 /// collected in parts are those of one panel.
-fn blocks<I: Isa>(weights: &Weights) -> impl Iterator<Item = &[Panel]> {
-    let mut rest = &weights.panels[..];
+fn blocks<'w, I: Isa>(
+    weights: &'w Weights,
+    panels: &'w [Panel],
+) -> impl Iterator<Item = &'w [Panel]> {
+    let mut rest = panels;
     let most = if weights.runs > MAX_RUNS { 1 } else { usize::MAX };
     core::iter::from_fn(move || {
         let first = rest.first()?;

@@ -37,9 +37,16 @@ pub(super) struct LiveStore<'a, I: Isa> {
 }
 
 impl<'a, I: Isa> LiveStore<'a, I> {
-    /// `first` is the pixel and channel at which `out` starts.
+    /// `first` is the pixel and channel at which `out` starts, `width` how many values a pixel has there, if that isn't what
+    /// the tensor says.
     #[inline(always)]
-    pub fn new(isa: I, s: &'a PackedStore, out: &'a mut [u8], first: (usize, usize)) -> Self {
+    pub fn new(
+        isa: I,
+        s: &'a PackedStore,
+        out: &'a mut [u8],
+        first: (usize, usize),
+        width: Option<usize>,
+    ) -> Self {
         let constants = Constants {
             dtype: s.dtype,
             zero_point: isa.splat(s.zero_point),
@@ -51,8 +58,8 @@ impl<'a, I: Isa> LiveStore<'a, I> {
             bytes: s.limits.map(|x| isa.splat_i8(x)),
             table: s.table.as_deref(),
         };
-        let first = first.0 * s.pixel_stride + first.1;
-        Self { out, first, pixel_stride: s.pixel_stride, constants }
+        let pixel_stride = width.unwrap_or(s.pixel_stride);
+        Self { out, first: first.0 * pixel_stride + first.1, pixel_stride, constants }
     }
 
     /// Looks up what quads left in some pixels.

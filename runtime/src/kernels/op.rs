@@ -149,7 +149,7 @@ impl PackedOp {
         if let Self::Concat(concat) = self {
             return concat.run(lease);
         }
-        let Lease { inputs, outputs: [store, second], units: range } = lease;
+        let Lease { inputs, outputs: [store, second], columns, units: range } = lease;
         let [input, gate, residual] =
             op.kind.reads().map(|id| id.map(|id| inputs.get(&model.tensor(id))));
         let io = Io {
@@ -163,6 +163,9 @@ impl PackedOp {
             range,
         };
         match self {
+            Self::Conv(conv) if columns.iter().any(Option::is_some) => {
+                conv.run_in_columns(io, columns);
+            }
             Self::Conv(conv) => conv.run(io),
             Self::Elementwise(op) => op.run(io),
             Self::Pool(pool) => pool.run(io),

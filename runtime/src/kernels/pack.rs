@@ -23,6 +23,9 @@ pub struct Shelf {
     pub(super) winograd: Option<bool>,
     /// Whether panels are read in pairs wherever it is possible, or nowhere, in place of where it pays.
     pub(super) pairs: Option<bool>,
+    /// Whether convolutions are divided into output channels wherever it is possible, or nowhere, in place of where it
+    /// pays.
+    pub(super) columns: Option<bool>,
     /// Threads among which operators are divided.
     pub(super) threads: usize,
 }
@@ -31,8 +34,16 @@ impl Shelf {
     /// A shelf that takes memory in pieces of at least `chunk_bytes`.
     #[must_use]
     pub const fn new(chunk_bytes: usize) -> Self {
-        let (blocking, winograd, pairs) = (None, None, None);
-        Self { chunks: Vec::new(), used: 0, chunk_bytes, blocking, winograd, pairs, threads: 1 }
+        Self {
+            chunks: Vec::new(),
+            used: 0,
+            chunk_bytes,
+            blocking: None,
+            winograd: None,
+            pairs: None,
+            columns: None,
+            threads: 1,
+        }
     }
 
     /// With one blocking for all convolutions.
@@ -60,6 +71,13 @@ impl Shelf {
     #[must_use]
     pub fn with_pairs(self, pairs: Option<bool>) -> Self {
         Self { pairs, ..self }
+    }
+
+    /// With convolutions divided into output channels wherever it is possible, or nowhere.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_columns(self, columns: Option<bool>) -> Self {
+        Self { columns, ..self }
     }
 
     /// The filled memory, for [`super::PackedOp::attach`].

@@ -160,9 +160,9 @@ impl Kernel for Average<'_> {
         let ends = Ends { residual: None, store: io.store, second: None };
         let (pixels, channels) = match op.units() {
             Units::Pixels | Units::Bands(_) => (io.range, 0..op.channels),
-            Units::Channels(_) => (0..1, io.range),
+            Units::Channels(_) | Units::Columns(_) => (0..1, io.range),
         };
-        let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start));
+        let mut live = op.epilogue.live(isa, ends, (pixels.start, channels.start), None);
         if op.is_far() {
             return op.whole_map(isa, io.input, &mut live, channels);
         }

@@ -13,19 +13,25 @@ pub struct ScratchSize {
     pub(super) words: usize,
     /// Sums.
     pub(super) sums: usize,
+    /// Bytes of outputs.
+    pub(super) outputs: usize,
 }
 
 impl ScratchSize {
     /// What serves both.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self { words: self.words.max(other.words), sums: self.sums.max(other.sums) }
+        Self {
+            words: self.words.max(other.words),
+            sums: self.sums.max(other.sums),
+            outputs: self.outputs.max(other.outputs),
+        }
     }
 
     /// Bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
-        self.words + 4 * self.sums
+        self.words + 4 * self.sums + self.outputs
     }
 }
 
@@ -34,13 +40,14 @@ impl ScratchSize {
 pub struct Scratch {
     words: Option<Pages>,
     sums: Vec<i32>,
+    outputs: Option<Pages>,
 }
 
 impl Scratch {
     /// For kernels that need none; takes no memory.
     #[must_use]
     pub const fn none() -> Self {
-        Self { words: None, sums: Vec::new() }
+        Self { words: None, sums: Vec::new(), outputs: None }
     }
 
     /// Memory for kernels that need at most `size`.
@@ -49,10 +56,19 @@ impl Scratch {
         if size == ScratchSize::default() {
             return Self::none();
         }
-        Self { words: Some(Pages::zeroed(size.words)), sums: alloc::vec![0; size.sums + LINE] }
+        Self {
+            words: Some(Pages::zeroed(size.words)),
+            sums: alloc::vec![0; size.sums + LINE],
+            outputs: Some(Pages::zeroed(size.outputs)),
+        }
     }
 
-    /// Both, aligned to cache lines; empty where nothing is needed.
+    /// Room for outputs; empty where nothing is needed.
+    pub(super) fn outputs(&mut self) -> &mut [u8] {
+        self.outputs.as_deref_mut().unwrap_or_default()
+    }
+
+    /// Transformed inputs and sums, aligned to cache lines; empty where nothing is needed.
     pub(super) fn split(&mut self) -> (&mut [u8], &mut [i32]) {
         let start = self.sums.as_ptr().align_offset(4 * LINE).min(self.sums.len());
         (self.words.as_deref_mut().unwrap_or_default(), &mut self.sums[start..])

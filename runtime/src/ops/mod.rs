@@ -35,6 +35,8 @@ pub enum Units {
     Bands(usize),
     /// Runs of output channels of a 1x1 map that begin at multiples of so many.
     Channels(usize),
+    /// Runs of output channels of all pixels that begin at multiples of so many. Only kernels divide work like this.
+    Columns(usize),
 }
 
 /// How the scalar definition of an operator may be divided.
@@ -68,7 +70,9 @@ pub fn outputs(model: &Model<'_>, op: &Op, units: Units) -> Outputs {
     let (count, granule) = match units {
         Units::Pixels => (first.map_or(0, |desc| desc.pixels()), 1),
         Units::Bands(granule) => (first.map_or(0, |desc| desc.pixels()), granule),
-        Units::Channels(granule) => (first.map_or(0, |desc| desc.channels), granule),
+        Units::Channels(granule) | Units::Columns(granule) => {
+            (first.map_or(0, |desc| desc.channels), granule)
+        }
     };
     let targets = descs.map(|desc| desc.map(|desc| target(&desc, units)));
     Outputs { targets, units: count as usize, granule }
@@ -78,13 +82,25 @@ pub fn outputs(model: &Model<'_>, op: &Op, units: Units) -> Outputs {
 pub(crate) fn target(desc: &TensorDesc, units: Units) -> Target {
     let element = desc.dtype.bytes() as usize;
     let start = desc.arena_offset as usize;
+    let pixel_bytes = desc.pixel_stride as usize * element;
     match units {
         Units::Pixels | Units::Bands(_) => Target {
             start,
-            step_bytes: desc.pixel_stride as usize * element,
+            step_bytes: pixel_bytes,
             unit_bytes: desc.channels as usize * element,
+            rows: 1,
+            row_bytes: 0,
         },
-        Units::Channels(_) => Target { start, step_bytes: element, unit_bytes: element },
+        Units::Channels(_) => {
+            Target { start, step_bytes: element, unit_bytes: element, rows: 1, row_bytes: 0 }
+        }
+        Units::Columns(_) => Target {
+            start,
+            step_bytes: element,
+            unit_bytes: element,
+            rows: desc.pixels() as usize,
+            row_bytes: pixel_bytes,
+        },
     }
 }
 
@@ -116,7 +132,7 @@ impl<'m> Context<'_, 'm> {
 ///
 /// If the lease is not one of this operator.
 pub fn run(context: Context<'_, '_>, op: &Op, units: Units, lease: Lease<'_>) {
-    let Lease { inputs, outputs, units: range } = lease;
+    let Lease { inputs, outputs, units: range, .. } = lease;
     if range.is_empty() {
         return;
     }
@@ -125,6 +141,7 @@ pub fn run(context: Context<'_, '_>, op: &Op, units: Units, lease: Lease<'_>) {
     let part = match units {
         Units::Pixels | Units::Bands(_) => Part { pixels: range, channels: 0..channels },
         Units::Channels(_) => Part { pixels: 0..1, channels: range },
+        Units::Columns(_) => unreachable!("only kernels divide work like this"),
     };
     let [first, second] = outputs;
     match &op.kind {

@@ -40,7 +40,7 @@ pub(super) fn parts(
     }
     let (units, threads) = (output.units as u64, threads as u64);
     let mut each = 1;
-    if !matches!(of, Units::Channels(_)) {
+    if !matches!(of, Units::Channels(_) | Units::Columns(_)) {
         let pixels = match (&op.kind, of) {
             (_, Units::Bands(_)) => BANDED,
             (OpKind::Conv2d(_), _) => PIXELS,
@@ -81,7 +81,7 @@ mod tests {
         let file = writer.finish().unwrap();
         let model = Model::parse(&file).unwrap();
         let units = (size * size) as usize;
-        let target = Target { start: 0, step_bytes: 64, unit_bytes: 64 };
+        let target = Target { start: 0, step_bytes: 64, unit_bytes: 64, rows: 1, row_bytes: 0 };
         let mut outputs = Outputs { targets: [Some(target), None], units, granule: 1 };
         let parts = parts(&model, &model.op(0), Units::Pixels, threads, &mut outputs);
         (parts, outputs.granule)

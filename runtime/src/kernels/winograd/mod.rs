@@ -157,6 +157,7 @@ impl Weights {
         ScratchSize {
             words: self.transformed::<I>() + words + IN * LINE,
             sums: (OUT * IN * self.group::<I>() + IN * I::WORD_ROWS) * I::NV * I::LANES,
+            outputs: 0,
         }
     }
 }
