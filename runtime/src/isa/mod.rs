@@ -268,16 +268,18 @@ pub struct Ordered {
 }
 
 impl Ordered {
+    /// Zeros.
+    #[cfg(feature = "alloc")]
     pub(crate) const fn new() -> Self {
         Self { part: [[[0; 16]; PAIR_ROWS]; PAIR_PART], _behind: [0; 16] }
     }
 }
 
-/// A panel of weights for [`Isa::pairs`], in quads of four activations. A row is read in parts of [`PAIR_PART`] blocks.
+/// A panel of weights for [`Isa::pairs`], in quads of four activations. A row is read in parts of `PAIR_PART` blocks.
 pub struct PairPanel<'a> {
     /// Of every quad four weights of all output channels, in the order of the places.
     pub weights: &'a [i8],
-    /// Of every block the order in which its activations are multiplied, as places in it, with [`TURNED`] where they are
+    /// Of every block the order in which its activations are multiplied, as places in it, with `TURNED` where they are
     /// subtracted from 255 before.
     pub order: &'a [[i8; 16]],
     /// What there is of every part.
