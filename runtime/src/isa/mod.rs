@@ -310,6 +310,7 @@ impl PairPlace {
     /// If the part has no such block, or the block no such byte.
     #[must_use]
     pub fn new(block: usize, at: usize) -> Self {
+        const { assert!(PAIR_PART * size_of::<PairBlock>() <= 1 << 16) };
         assert!(block < PAIR_PART && at < 16, "no such place");
         Self((block * size_of::<PairBlock>() + at) as u16)
     }

@@ -165,7 +165,7 @@ pub(super) fn tile<const MR: usize, const NV: usize>(
     {
         put_in_order::<MR>(ordered, rows, order, ahead.as_ptr());
         ahead = ahead.get(64 * order.len()..).unwrap_or(&[]);
-        let count = quads.joined + quads.single;
+        let count = quads.joined.checked_add(quads.single).expect("as many as there are places");
         let (these, others) = places.split_at(count);
         let (w, rest) = weights.split_at(QUAD * (count + quads.joined));
         (places, weights) = (others, rest);
@@ -196,8 +196,8 @@ mod tests {
 
     const LANES: usize = 8;
 
-    /// Weights of one sign that share an i16 sum to at most 128: the later ones have what the first leave. `of_one` says of
-    /// every weight of a channel with which others it is.
+    /// Weights of one sign that share an i16 sum to at most 128: the later ones have what the first leave. Lane by lane of
+    /// every quad, joined ones first.
     fn weights(rng: &mut Rng, joined: usize, single: usize) -> Vec<i8> {
         let mut weights = Vec::new();
         for quads in core::iter::repeat_n(2, joined).chain(core::iter::repeat_n(1, single)) {
