@@ -255,12 +255,14 @@ pub(crate) const PAIR_ROWS: usize = 8;
 pub(crate) const PAIR_PART: usize = 16;
 
 /// In a [`PairPanel::order`].
+#[cfg(any(target_arch = "x86_64", feature = "alloc"))]
 pub(crate) const TURNED: u8 = 16;
 
 /// 16 activations of every row of [`Isa::pairs`].
 pub type PairBlock = [[u8; 16]; PAIR_ROWS];
 
 /// Room for a part of the rows in a panel's order, and for what is read behind it.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only sets with pairs read it"))]
 #[repr(align(64))]
 pub struct Ordered {
     part: [PairBlock; PAIR_PART],
