@@ -600,12 +600,13 @@ fn columns_are_chosen_where_each_thread_would_read_many_weights() {
         let mut shelf = Shelf::new(0).threads(threads);
         PackedConv::pack_on(Platform::detect(), &conv, &bench, &mut shelf).units()
     };
-    let case = |side: usize, groups: usize| Case::new([side, side, 1024], 512, 1).groups(groups);
+    let case = |pixels: usize| Case::new([1, pixels, 1024], 288, 1);
     if Platform::detect() != Platform::scalar() {
-        assert!(matches!(units(case(7, 1), 2), Units::Columns(_)));
-        assert_eq!(units(case(7, 1), 1), Units::Pixels);
-        assert_eq!(units(case(14, 1), 2), Units::Pixels);
-        assert_eq!(units(case(7, 8), 2), Units::Pixels);
-        assert_eq!(units(Case::new([7, 7, 256], 512, 1), 2), Units::Pixels);
+        assert!(matches!(units(case(8), 2), Units::Columns(_)));
+        assert_eq!(units(case(8), 1), Units::Pixels);
+        assert_eq!(units(case(8), 4), Units::Pixels, "too few channels");
+        assert_eq!(units(case(2 * 64), 2), Units::Pixels, "many pixels");
+        assert_eq!(units(Case::new([1, 8, 256], 512, 1), 2), Units::Pixels, "few weights");
+        assert_eq!(units(Case::new([1, 8, 2048], 288, 1).groups(2), 2), Units::Pixels);
     }
 }
