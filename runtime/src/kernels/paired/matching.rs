@@ -29,7 +29,7 @@ impl Matching {
             *quads = [a[0], a[1], b[0], b[1], a[2], a[3], b[2], b[3]];
             quads.iter().for_each(|channel| free &= !(1 << (channel % TURNED)));
         }
-        let pairs = BLOCK / 4 / 2 * found.count;
+        let pairs = 2 * found.count;
         let safe = pairs + match_rest(&channels, free, &mut order[2 * pairs..]);
         Self { order, joined: found.count / 2, safe }
     }
@@ -100,8 +100,9 @@ fn match_rest(channels: &[Channel; BLOCK], free: u16, order: &mut [u8]) -> usize
 /// Two channels that fit each other, the second as it is or turned.
 #[inline(always)]
 fn pair(channels: &[Channel; BLOCK], i: usize, j: usize) -> Option<[u8; 2]> {
-    let (i, sums) = channels[i].ways().next()?;
-    channels[j].ways().find(|(_, other)| sums.joined(*other).is_some()).map(|(j, _)| [i, j])
+    let [(i, sums), _] = channels[i].ways();
+    let (j, _) = channels[j].ways().into_iter().find(|(_, other)| sums.joined(*other).is_some())?;
+    Some([i, j])
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub struct Sums([u8; 2 * CHANNELS]);
 
 impl Sums {
     /// Of every input channel alone.
-    pub fn of(block: &Block) -> [Self; BLOCK] {
+    fn of(block: &Block) -> [Self; BLOCK] {
         let mut sums = [Self([0; 2 * CHANNELS]); BLOCK];
         for (n, weights) in block.iter().enumerate() {
             for (Self(sums), w) in sums.iter_mut().zip(weights) {
@@ -70,8 +70,8 @@ impl Channel {
 
     /// The ways in which it can be read, as it is first.
     #[inline(always)]
-    pub fn ways(&self) -> impl Iterator<Item = (u8, Sums)> {
-        [(self.number, self.sides[0]), (self.number | TURNED, self.sides[1])].into_iter()
+    pub fn ways(&self) -> [(u8, Sums); 2] {
+        [(self.number, self.sides[0]), (self.number | TURNED, self.sides[1])]
     }
 
     fn size(&self) -> u32 {
@@ -132,8 +132,7 @@ impl Search {
         }
         let a = free.trailing_zeros() as usize;
         let free = free & !(1 << a);
-        let a = &self.channels[a];
-        let (a, sums) = (a.number, a.sides[0]);
+        let [(a, sums), _] = self.channels[a].ways();
         for (i, after) in ones(free) {
             for (b, sums) in self.fitting(sums, i) {
                 for (j, after) in ones(after) {
@@ -156,14 +155,11 @@ impl Search {
     /// The ways in which a channel fits others, as long as there are tries.
     #[inline(always)]
     fn fitting(&mut self, sums: Sums, channel: usize) -> impl Iterator<Item = (u8, Sums)> + use<> {
-        let ways = self.channels[channel].sides.map(|side| {
+        let ways = self.channels[channel].ways().map(|(way, side)| {
             self.tries = self.tries.checked_sub(1)?;
-            sums.joined(side)
+            Some((way, sums.joined(side)?))
         });
-        let number = self.channels[channel].number;
-        let [as_it_is, turned] = ways;
-        let as_it_is = as_it_is.map(|sums| (number, sums));
-        as_it_is.into_iter().chain(turned.map(|sums| (number | TURNED, sums)))
+        ways.into_iter().flatten()
     }
 }
 
