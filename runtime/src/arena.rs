@@ -280,8 +280,8 @@ impl Team<'_> {
         after: &mut dyn FnMut(usize),
     ) -> core::time::Duration {
         let guard = self.relay.poison_on_panic();
-        let mut spins = crate::session::Spins::default();
-        while let Some(part) = self.relay.take(worker, &mut spins, after) {
+        let mut worker = self.relay.worker(worker);
+        while let Some(part) = self.relay.take(&mut worker, after) {
             let (index, outputs) = (part.step, &self.steps[part.step]);
             let units = outputs.part(part.part, self.parts[index] as usize);
             if !units.is_empty() {
@@ -292,10 +292,10 @@ impl Team<'_> {
                 let lease = unsafe { lease(self.base, self.len, outputs, units) };
                 body(index, lease);
             }
-            self.relay.finish(part);
+            self.relay.finish(&worker, part);
         }
         core::mem::forget(guard);
-        spins.parked
+        worker.parked
     }
 }
 

@@ -16,7 +16,7 @@ mod view;
 pub use engine::Options;
 pub use input::Input;
 #[cfg(feature = "std")]
-pub(crate) use relay::{Relay, Spins};
+pub(crate) use relay::Relay;
 pub use view::TensorView;
 
 use crate::arena::Arena;

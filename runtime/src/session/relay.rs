@@ -1,17 +1,22 @@
 //! How workers pass from one operator to the next: each takes parts of the current one, its own first, then what others
-//! have not begun. The one that finishes the last part opens the next operator.
+//! have not begun. When as many parts are finished as the operators up to the current one have, it has ended.
 //!
 //! Nobody waits for a worker that has not come: while another program has its core, the others do its parts. Own parts
 //! come first because their inputs are in this core's cache. A worker that finds nothing to do spins briefly, then
 //! parks; one that had to park spins less the next time.
+//!
+//! From one operator to the next a single cache line goes from core to core, that of the count: what a worker has left
+//! stays in its own core until others want of it, and is renewed by whoever takes the first part of it.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
-/// Looks at the step before a worker goes to sleep, some tens of microseconds; at least so many, when it had to sleep.
+/// Looks at the count before a worker goes to sleep, some tens of microseconds; at least so many, when it had to sleep.
 const SPINS: (u32, u32) = (4000, 250);
+/// Looks at the count before a worker asks whether others have begun their only parts, about a microsecond.
+const PATIENCE: u32 = 32;
 
 /// A part of a step, taken by one worker: no other gets it, and the step does not end before it is given back.
 #[derive(Debug)]
@@ -22,17 +27,21 @@ pub(crate) struct Part {
     pub part: usize,
 }
 
+/// On cache lines of its own, with the one that processors fetch beside it.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+struct Apart<T>(T);
+
 /// Steps, each in parts, shared out to workers.
 #[derive(Debug)]
 pub(crate) struct Relay<'p> {
     parts: &'p [u32],
-    /// What each worker has left of the current step: step, first part, end.
-    left: Vec<AtomicU64>,
-    /// The current step; all parts of it are in `left`. Behind the last when all are done.
-    step: AtomicUsize,
-    /// Parts of the current step that are not finished, and 1 while it is opened.
-    unfinished: AtomicUsize,
-    /// Whether only the first worker opens steps.
+    /// What each worker had left when a part of it was last taken: number of the step, first part, end. In a later
+    /// step it has all its parts left.
+    left: Vec<Apart<AtomicU64>>,
+    /// Finished parts of all steps. With a leader every step has one more, which is finished when it has seen the end.
+    finished: Apart<AtomicU64>,
+    /// Whether steps end when the first worker has seen it.
     is_led: bool,
     sleepers: AtomicUsize,
     poisoned: AtomicBool,
@@ -40,12 +49,13 @@ pub(crate) struct Relay<'p> {
     wake: Condvar,
 }
 
+/// A step counts from 1, so that 0 is before all of them.
 fn pack(step: usize, first: usize, end: usize) -> u64 {
-    (step as u64) << 32 | (first as u64) << 16 | end as u64
+    (step as u64 + 1) << 32 | (first as u64) << 16 | end as u64
 }
 
-fn unpack(left: u64) -> (usize, usize, usize) {
-    ((left >> 32) as usize, (left >> 16 & 0xFFFF) as usize, (left & 0xFFFF) as usize)
+fn unpack(left: u64) -> (u64, usize, usize) {
+    (left >> 32, (left >> 16 & 0xFFFF) as usize, (left & 0xFFFF) as usize)
 }
 
 impl<'p> Relay<'p> {
@@ -55,60 +65,66 @@ impl<'p> Relay<'p> {
     /// `parts` of each step, at most [`Relay::MOST`]. With `is_led`, steps end when the first worker sees it, and it
     /// sees every one.
     pub(crate) fn new(parts: &'p [u32], workers: usize, is_led: bool) -> Self {
-        let relay = Self {
+        Self {
             parts,
-            left: (0..workers).map(|_| AtomicU64::new(0)).collect(),
-            step: AtomicUsize::new(usize::MAX),
-            unfinished: AtomicUsize::new(0),
+            left: (0..workers).map(|_| Apart::default()).collect(),
+            finished: Apart::default(),
             is_led,
             sleepers: AtomicUsize::new(0),
             poisoned: AtomicBool::new(false),
             lock: Mutex::new(()),
             wake: Condvar::new(),
-        };
-        relay.open(0);
-        relay
+        }
+    }
+
+    /// Worker `index`, before the first step.
+    pub(crate) fn worker(&self, index: usize) -> Worker {
+        let (step, end) = (0, self.count(0));
+        Worker { index, step, end, spins: SPINS.0, parked: Duration::ZERO }
     }
 
     /// A part for `worker`; waits for one. `None` when all steps are done, or a worker panicked. `ended` is called with
     /// every step that ends, if `worker` leads.
-    pub(crate) fn take(
-        &self,
-        worker: usize,
-        spins: &mut Spins,
-        ended: &mut dyn FnMut(usize),
-    ) -> Option<Part> {
-        let leads = self.is_led && worker == 0;
+    pub(crate) fn take(&self, worker: &mut Worker, ended: &mut dyn FnMut(usize)) -> Option<Part> {
+        let leads = self.is_led && worker.index == 0;
         loop {
-            let step = self.step.load(SeqCst);
+            let finished = self.finished.0.load(SeqCst);
+            while worker.step < self.parts.len() && finished >= worker.end {
+                worker.step += 1;
+                worker.end += self.count(worker.step);
+            }
+            let (step, end) = (worker.step, worker.end);
             if step >= self.parts.len() || self.poisoned.load(SeqCst) {
                 return None;
             }
-            let others = (1..self.left.len()).map(|i| (worker + i) % self.left.len());
-            let own = self.take_from(worker, step, true);
-            let part =
-                own.or_else(|| others.into_iter().find_map(|w| self.take_from(w, step, false)));
-            if let Some(part) = part {
+            if let Some(part) = self.take_from(worker.index, step, true) {
                 return Some(Part { step, part });
             }
-            spins.wait(self, &|| {
-                self.step.load(SeqCst) != step || leads && self.unfinished.load(SeqCst) == 0
-            });
-            if leads && self.step.load(SeqCst) == step && self.unfinished.load(SeqCst) == 0 {
+            let seen = if leads { end - 1 } else { end };
+            let passed = || self.finished.0.load(SeqCst) >= seen;
+            // Where each had one part, others have most likely begun theirs. To look for it takes the line from them.
+            let few = self.parts[step] as usize <= self.left.len();
+            if !(few && worker.spin(self, PATIENCE, &passed)) {
+                let mut others = (1..self.left.len()).map(|i| (worker.index + i) % self.left.len());
+                if let Some(part) = others.find_map(|w| self.take_from(w, step, false)) {
+                    return Some(Part { step, part });
+                }
+                worker.wait(self, &passed);
+            }
+            if leads && self.finished.0.load(SeqCst) == seen {
                 ended(step);
-                self.open(step + 1);
+                self.finished.0.fetch_add(1, SeqCst);
+                self.wake_sleepers();
             }
         }
     }
 
     /// Gives a part back.
-    pub(crate) fn finish(&self, part: Part) {
-        if self.unfinished.fetch_sub(1, SeqCst) == 1 {
-            if self.is_led {
-                self.wake_sleepers();
-            } else {
-                self.open(part.step + 1);
-            }
+    pub(crate) fn finish(&self, worker: &Worker, part: Part) {
+        debug_assert_eq!(worker.step, part.step, "taken by another worker");
+        let finished = self.finished.0.fetch_add(1, SeqCst) + 1;
+        if finished + u64::from(self.is_led) == worker.end {
+            self.wake_sleepers();
         }
     }
 
@@ -117,41 +133,36 @@ impl<'p> Relay<'p> {
         Poison(self)
     }
 
+    /// By how much the count of finished parts grows in a step.
+    fn count(&self, step: usize) -> u64 {
+        self.parts.get(step).map_or(0, |&parts| u64::from(parts) + u64::from(self.is_led))
+    }
+
     /// The first part of a worker's rest of `step`, or the last.
+    ///
+    /// If `step` has ended meanwhile, all its parts were taken, so that everyone who had any has none left or those of a
+    /// later step, and there is nothing to take.
     fn take_from(&self, worker: usize, step: usize, front: bool) -> Option<usize> {
-        let mut seen = self.left[worker].load(SeqCst);
+        let left = &self.left[worker].0;
+        let mut seen = left.load(SeqCst);
         loop {
-            let (of, first, end) = unpack(seen);
-            if of != step || first >= end {
+            let (of, mut first, mut end) = unpack(seen);
+            if of <= step as u64 {
+                let bound =
+                    |worker: usize| (self.parts[step] as usize * worker).div_ceil(self.left.len());
+                (first, end) = (bound(worker), bound(worker + 1));
+            } else if of > step as u64 + 1 {
+                return None;
+            }
+            if first >= end {
                 return None;
             }
             let (part, rest) =
                 if front { (first, (first + 1, end)) } else { (end - 1, (first, end - 1)) };
-            match self.left[worker].compare_exchange(seen, pack(of, rest.0, rest.1), SeqCst, SeqCst)
-            {
+            match left.compare_exchange(seen, pack(step, rest.0, rest.1), SeqCst, SeqCst) {
                 Ok(_) => return Some(part),
                 Err(now) => seen = now,
             }
-        }
-    }
-
-    /// Makes `step` the current one. Only called when the one before has no parts left, by one worker.
-    fn open(&self, mut step: usize) {
-        loop {
-            let parts = self.parts.get(step).map_or(0, |&parts| parts as usize);
-            // One more: while a slow worker writes here, the step cannot end, and so no other one is opened.
-            self.unfinished.store(parts + 1, SeqCst);
-            let bound = |worker: usize| (parts * worker).div_ceil(self.left.len());
-            for (worker, left) in self.left.iter().enumerate() {
-                left.store(pack(step, bound(worker), bound(worker + 1)), SeqCst);
-            }
-            self.step.store(step, SeqCst);
-            self.wake_sleepers();
-            let has_ended = self.unfinished.fetch_sub(1, SeqCst) == 1;
-            if !has_ended || self.is_led || step >= self.parts.len() {
-                return;
-            }
-            step += 1;
         }
     }
 
@@ -179,29 +190,37 @@ impl<'p> Relay<'p> {
     }
 }
 
-/// How long a worker spins, and how long it was parked.
+/// How far a worker has come.
 #[derive(Debug)]
-pub(crate) struct Spins {
-    most: u32,
+pub(crate) struct Worker {
+    index: usize,
+    step: usize,
+    /// Finished parts with which `step` has ended.
+    end: u64,
+    /// How long it spins.
+    spins: u32,
+    /// How long it was parked.
     pub parked: Duration,
 }
 
-impl Default for Spins {
-    fn default() -> Self {
-        Self { most: SPINS.0, parked: Duration::ZERO }
-    }
-}
-
-impl Spins {
-    fn wait(&mut self, relay: &Relay<'_>, passed: &dyn Fn() -> bool) {
-        for _ in 0..self.most {
+impl Worker {
+    /// Looks at most `looks` times; whether there is no more to wait for.
+    fn spin(&self, relay: &Relay<'_>, looks: u32, passed: &dyn Fn() -> bool) -> bool {
+        for _ in 0..looks {
             if passed() || relay.poisoned.load(SeqCst) {
-                self.most = (self.most * 2).min(SPINS.0);
-                return;
+                return true;
             }
             core::hint::spin_loop();
         }
-        self.most = SPINS.1;
+        false
+    }
+
+    fn wait(&mut self, relay: &Relay<'_>, passed: &dyn Fn() -> bool) {
+        if self.spin(relay, self.spins, passed) {
+            self.spins = (self.spins * 2).min(SPINS.0);
+            return;
+        }
+        self.spins = SPINS.1;
         let start = Instant::now();
         relay.park(passed);
         self.parked += start.elapsed();
@@ -233,15 +252,15 @@ mod tests {
         seen.resize_with(total as usize, || AtomicUsize::new(0));
         let ended = Mutex::new(Vec::new());
         let work = |worker: usize| {
-            let mut spins = Spins::default();
+            let mut worker = relay.worker(worker);
             let mut end = |step| ended.lock().unwrap().push(step);
-            while let Some(part) = relay.take(worker, &mut spins, &mut end) {
+            while let Some(part) = relay.take(&mut worker, &mut end) {
                 let first = before[part.step] as usize;
                 let count = done.load(SeqCst);
                 assert!(count >= first && count < first + parts[part.step] as usize);
                 assert_eq!(seen[first + part.part].fetch_add(1, SeqCst), 0);
                 done.fetch_add(1, SeqCst);
-                relay.finish(part);
+                relay.finish(&worker, part);
             }
         };
         thread::scope(|scope| {
@@ -285,14 +304,14 @@ mod tests {
         let relay = Relay::new(&[3], 3, false);
         thread::scope(|scope| {
             // Never given back.
-            let part = relay.take(0, &mut Spins::default(), &mut |_| {});
+            let part = relay.take(&mut relay.worker(0), &mut |_| {});
             assert!(part.is_some());
             for worker in 1..3 {
                 let relay = &relay;
                 scope.spawn(move || {
-                    let mut spins = Spins::default();
-                    while let Some(part) = relay.take(worker, &mut spins, &mut |_| {}) {
-                        relay.finish(part);
+                    let mut worker = relay.worker(worker);
+                    while let Some(part) = relay.take(&mut worker, &mut |_| {}) {
+                        relay.finish(&worker, part);
                     }
                 });
             }
