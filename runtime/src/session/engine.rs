@@ -1,7 +1,7 @@
 //! A session's threads and prepared operators.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::Vec;
 
 use super::{Relay, Session, State, share};
@@ -30,6 +30,9 @@ impl Default for Options {
 
 /// Most runs in a row that the calling thread does alone.
 const ALONE: u32 = 32;
+
+/// Looks of a thread that waits for a run that is expected, some hundred microseconds.
+const LOOKS: u32 = 4000;
 
 /// An operator, prepared.
 #[derive(Debug)]
@@ -88,6 +91,8 @@ pub(super) struct Engine {
     /// be the next time.
     alone: AtomicU32,
     next_alone: AtomicU32,
+    /// Whether a run is expected, and the threads have been woken for it.
+    expected: Arc<AtomicBool>,
     /// Memory for the step that needs most, for each thread: first the calling one.
     scratch: Vec<Mutex<Scratch>>,
 }
@@ -170,7 +175,8 @@ impl Engine {
             steps.iter().map(Step::scratch).fold(ScratchSize::default(), ScratchSize::max);
         let scratch = (0..options.threads).map(|_| Mutex::new(Scratch::new(scratch_size)));
         let scratch = scratch.collect();
-        Ok(Self { steps, outputs, parts, pool, alone, next_alone, scratch })
+        let expected = Arc::default();
+        Ok(Self { steps, outputs, parts, pool, alone, next_alone, expected, scratch })
     }
 
     /// The weights that the next convolution begins with.
@@ -192,6 +198,22 @@ impl Engine {
         step.run(model, xor, lease, next, &mut scratch);
     }
 
+    /// Wakes the threads for a run that is about to come: one that sleeps takes as long to wake as a small input takes to
+    /// be set.
+    pub(super) fn expect(&self) {
+        let Some(pool) = &self.pool else { return };
+        if self.alone.load(Relaxed) > 0 || self.expected.swap(true, Relaxed) {
+            return;
+        }
+        let expected = self.expected.clone();
+        pool.spawn_broadcast(move |_| {
+            let mut looks = 0..LOOKS;
+            while expected.load(Relaxed) && looks.next().is_some() {
+                core::hint::spin_loop();
+            }
+        });
+    }
+
     /// Runs all operators with all threads; `after` is called on the calling thread when each has ended.
     pub(super) fn run(
         &self,
@@ -204,6 +226,7 @@ impl Engine {
             self.part(model, xor, index, lease);
         };
         let steps = (&self.outputs[..], &self.parts[..]);
+        self.expected.store(false, Relaxed);
         let alone = self.alone.load(Relaxed);
         let pool = if alone > 0 && after.is_none() { None } else { self.pool.as_ref() };
         let went_well = arena.run_team(pool, steps, &body, after);

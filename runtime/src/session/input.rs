@@ -260,10 +260,14 @@ impl<'s, 'm, 'a> Input<'s, 'm, 'a> {
         let outputs = self.outputs();
         let body = |lease: Lease<'_>| fill_lease(lease, &desc, xor, channels, &write);
         #[cfg(feature = "std")]
-        if let (Some(engine), true) = (&self.session.engine, desc.elements() >= DIVIDED) {
-            engine.divide(&mut self.session.arena, &outputs, &body);
-            self.session.state = State::Ready;
-            return;
+        match (&self.session.engine, desc.elements()) {
+            (Some(engine), DIVIDED..) => {
+                engine.divide(&mut self.session.arena, &outputs, &body);
+                self.session.state = State::Ready;
+                return;
+            }
+            (Some(engine), NOTICED..) => engine.expect(),
+            _ => {}
         }
         body(self.session.arena.lease(&outputs));
         self.session.state = State::Ready;
@@ -310,6 +314,9 @@ fn fill_lease(
 /// Inputs of so many elements are filled by all threads: a smaller one is done before another thread has come.
 #[cfg(feature = "std")]
 const DIVIDED: u32 = 1 << 18;
+/// While inputs of so many elements are filled the other threads may have gone to sleep.
+#[cfg(feature = "std")]
+const NOTICED: u32 = 1 << 14;
 
 /// Parts begin at multiples of so many pixels.
 const GRANULE: usize = 64;
@@ -377,6 +384,34 @@ mod tests {
             let alone = hashes(&file, 1);
             assert_eq!(alone, hashes(&file, 3), "{channels} channels");
             assert_ne!(alone[0], alone[1]);
+        }
+    }
+
+    #[test]
+    fn threads_that_are_woken_early_wait_for_the_run() {
+        let file = file(100, 3);
+        assert!((NOTICED..DIVIDED).contains(&(100 * 101 * 3)));
+        assert_eq!(hashes(&file, 1), hashes(&file, 3));
+        let model = Model::parse(&file).unwrap();
+        let level = |session: &mut Session<'_, '_>, level: u8| {
+            session.input().set_rgb8(&vec![level; 100 * 101 * 3], 101, 100).unwrap();
+        };
+        let [mut arena, mut other] = [(); 2].map(|()| vec![0; model.arena_bytes()]);
+        let options = |threads| Options { threads, ..Options::default() };
+        let mut alone = Session::with_options(&model, &mut other, options(1)).unwrap();
+        let mut session = Session::with_options(&model, &mut arena, options(3)).unwrap();
+        let mut before = 0;
+        for last in [130, 140, 150] {
+            // Inputs that no run follows, and an input that the session is dropped with.
+            level(&mut session, 77);
+            level(&mut session, last);
+            level(&mut alone, last);
+            session.run().unwrap();
+            alone.run().unwrap();
+            let hash = session.output_hash().unwrap();
+            assert_eq!(hash, alone.output_hash().unwrap());
+            assert_ne!(hash, core::mem::replace(&mut before, hash));
+            level(&mut session, 0);
         }
     }
 }
