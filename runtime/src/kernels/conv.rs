@@ -4,9 +4,8 @@ use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
 use super::scale::Scale;
 use super::tuned::{Blocking, Problem};
-use super::{
-    Io, Lookup, Scratch, ScratchSize, Shelf, depthwise, grouped, indirect, stem, winograd,
-};
+use super::winograd::Division;
+use super::{Io, Lookup, ScratchSize, Shelf, depthwise, grouped, indirect, stem, winograd};
 use crate::arena::Columns;
 use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
@@ -167,13 +166,13 @@ impl PackedConv {
     /// What a run needs beside its operands.
     #[must_use]
     pub fn scratch(&self) -> ScratchSize {
-        if matches!(self.units(), Units::Columns(_)) {
-            let channels = self.channels_at_once().min(self.body.channels_out);
-            let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
-            let outputs = self.body.geometry.pixels() * channels * bytes;
-            return ScratchSize { outputs, ..ScratchSize::default() };
+        let need = self.platform.run(Need(&self.method));
+        if !matches!(self.units(), Units::Columns(_)) {
+            return need;
         }
-        self.platform.run(Need(&self.method))
+        let channels = self.channels_at_once().min(self.body.channels_out);
+        let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
+        ScratchSize { outputs: self.body.geometry.pixels() * channels * bytes, ..need }
     }
 
     /// Time of the products of a run, relative to those of the definition, both at the processor's peak.
@@ -194,7 +193,10 @@ impl PackedConv {
                 Units::Channels(indirect::CHANNEL_GRANULE)
             }
             Method::Indirect(w) if w.is_in_columns() => Units::Columns(indirect::CHANNEL_GRANULE),
-            Method::Winograd(_) => Units::Bands(winograd::granule(&self.body)),
+            Method::Winograd(w) => match w.division() {
+                Division::Bands => Units::Bands(winograd::granule(&self.body)),
+                Division::Columns(_) => Units::Columns(indirect::CHANNEL_GRANULE),
+            },
             _ => Units::Pixels,
         }
     }
@@ -210,10 +212,11 @@ impl PackedConv {
         let Io { input, residual, next, scratch, range, .. } = io;
         let value_bytes = self.body.epilogue.value_bytes();
         let most = self.channels_at_once();
+        let mut memory = scratch.take_outputs();
         for start in range.clone().step_by(most) {
             let part = start..range.end.min(start + most);
             let [first, second] = value_bytes.map(|bytes| pixels * part.len() * bytes);
-            let (first, rest) = scratch.outputs().split_at_mut(first);
+            let (first, rest) = memory.split_at_mut(first);
             let mut outputs = [first, &mut rest[..second]];
             let [store, second] = outputs.each_mut().map(|out| Some(&mut **out));
             self.run(Io {
@@ -223,7 +226,7 @@ impl PackedConv {
                 store: store.filter(|out| !out.is_empty()),
                 second: second.filter(|out| !out.is_empty()),
                 next,
-                scratch: &mut Scratch::none(),
+                scratch,
                 range: part.clone(),
             });
             for ((columns, out), bytes) in columns.iter_mut().zip(outputs).zip(value_bytes) {
@@ -233,10 +236,17 @@ impl PackedConv {
                 }
             }
         }
+        scratch.return_outputs(memory);
     }
 
-    /// Output channels of all pixels that [`COLUMN_BYTES`] have room for.
+    /// Output channels that are computed before they are copied: as many as [`COLUMN_BYTES`] have room for, or all those of
+    /// a part where inputs are transformed first.
     fn channels_at_once(&self) -> usize {
+        if let Method::Winograd(w) = &self.method
+            && let Division::Columns(channels) = w.division()
+        {
+            return channels as usize;
+        }
         let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
         let most = COLUMN_BYTES / (self.body.geometry.pixels() * bytes).max(1);
         (most / indirect::CHANNEL_GRANULE).max(1) * indirect::CHANNEL_GRANULE
@@ -306,17 +316,16 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
             depth: body.geometry.taps() * body.depth,
         };
         let groups = conv.groups as usize;
+        let can_transform = const { I::WINOGRAD }
+            && winograd::can(&body, groups, largest)
+            && (shelf.winograd.is_some() || !stem::fits::<I>(&body, groups));
+        let division = can_transform.then(|| winograd::choose::<I>(&body, shelf)).flatten();
         let method = if depthwise::fits(&body, groups) {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
         } else if grouped::fits(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
-        } else if const { I::WINOGRAD }
-            && winograd::can(&body, groups, largest)
-            && shelf.winograd.unwrap_or_else(|| {
-                !stem::fits::<I>(&body, groups) && winograd::pays::<I>(&body, shelf.threads)
-            })
-        {
-            Method::Winograd(winograd::Weights::pack(isa, &body, w, shelf))
+        } else if let Some(division) = division {
+            Method::Winograd(winograd::Weights::pack(isa, &body, division, w, shelf))
         } else if stem::fits::<I>(&body, groups) {
             Method::Stem(stem::Weights::pack(isa, &body, w, shelf))
         } else {

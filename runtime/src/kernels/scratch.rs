@@ -2,6 +2,7 @@
 
 use crate::pages::Pages;
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
 /// Values of a cache line.
 const LINE: usize = 16;
@@ -63,14 +64,35 @@ impl Scratch {
         }
     }
 
-    /// Room for outputs; empty where nothing is needed.
-    pub(super) fn outputs(&mut self) -> &mut [u8] {
-        self.outputs.as_deref_mut().unwrap_or_default()
+    /// Room for outputs; empty where nothing is needed. To be [returned](Scratch::return_outputs).
+    pub(super) fn take_outputs(&mut self) -> Outputs {
+        Outputs(self.outputs.take())
+    }
+
+    pub(super) fn return_outputs(&mut self, outputs: Outputs) {
+        self.outputs = outputs.0;
     }
 
     /// Transformed inputs and sums, aligned to cache lines; empty where nothing is needed.
     pub(super) fn split(&mut self) -> (&mut [u8], &mut [i32]) {
         let start = self.sums.as_ptr().align_offset(4 * LINE).min(self.sums.len());
         (self.words.as_deref_mut().unwrap_or_default(), &mut self.sums[start..])
+    }
+}
+
+/// Room for outputs, while what else there is of the memory is in use.
+pub(super) struct Outputs(Option<Pages>);
+
+impl Deref for Outputs {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for Outputs {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.as_deref_mut().unwrap_or_default()
     }
 }

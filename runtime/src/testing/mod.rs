@@ -1,5 +1,6 @@
 //! Test helpers: one body per operator, run by every platform against `naive`.
 
+mod columns;
 mod conv;
 mod forms;
 mod naive;

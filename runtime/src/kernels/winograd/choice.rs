@@ -1,6 +1,9 @@
 //! Which convolutions are computed this way.
 
 use super::super::conv::Body;
+use super::super::indirect::CHANNEL_GRANULE;
+use super::super::live::LINE;
+use super::super::pack::Shelf;
 use super::{OUT, POINTS, tiles};
 use crate::isa::Isa;
 
@@ -26,21 +29,65 @@ fn largest_bias(body: &Body) -> u64 {
     body.bias.iter().map(|bias| u64::from(bias.unsigned_abs())).max().unwrap_or(0)
 }
 
-/// Whether that is faster than by the definition, by what both were measured to take (`rates`, all 3x3 layers of the
+/// How the work is divided among threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Division {
+    /// By bands of tiles: each thread transforms all weights, and the one with most bands ends last.
+    Bands,
+    /// By output channels, so many for each thread at most: each transforms all inputs.
+    Columns(u32),
+}
+
+/// Bytes of a thread's outputs at most that it computes before it copies them.
+const COLUMN_BYTES: usize = 256 << 10;
+
+/// Time to copy a cache line of outputs.
+const COPY: usize = 8;
+
+/// The faster way to divide the work among the threads of `shelf`, if it pays to compute it this way.
+pub(in super::super) fn choose<I: Isa>(body: &Body, shelf: &Shelf) -> Option<Division> {
+    let threads = shelf.threads;
+    let channels = body.channels_out.div_ceil(CHANNEL_GRANULE).div_ceil(threads) * CHANNEL_GRANULE;
+    let value_bytes: usize = body.epilogue.value_bytes().iter().sum();
+    let fits = body.geometry.pixels() * channels * value_bytes <= COLUMN_BYTES;
+    let has_parts = threads > 1 && channels < body.channels_out && fits;
+    let (in_bands, in_columns) = (bands::<I>(body, threads), columns::<I>(body, channels));
+    let (time, division) = if shelf.columns.unwrap_or(has_parts && in_columns < in_bands) {
+        (in_columns, Division::Columns(channels as u32))
+    } else {
+        (in_bands, Division::Bands)
+    };
+    shelf.winograd.unwrap_or_else(|| pays::<I>(body, threads, time)).then_some(division)
+}
+
+/// Whether `time` is less than the definition takes, by what both were measured to take (`rates`, all 3x3 layers of the
 /// networks there, on three instruction sets). The unit is the time of one [`crate::isa::Words::dot`].
-///
-/// Of several threads each transforms all weights, and the one with most rows of tiles ends last.
-pub(in super::super) fn pays<I: Isa>(body: &Body, threads: usize) -> bool {
+fn pays<I: Isa>(body: &Body, threads: usize, time: usize) -> bool {
+    let pixels = body.geometry.pixels().div_ceil(threads);
+    let (vectors, quads) = (body.channels_out.div_ceil(I::LANES), body.depth.div_ceil(4));
+    let direct = I::DP_IN_DOTS * 9 * pixels * quads * vectors / 100 + pixels * (40 + 20 * vectors);
+    // Direct products run at 93 % of the peak, which leaves a tenth for what is not seen here.
+    time + time / 10 < direct + direct / 14
+}
+
+/// What the thread with most bands of tiles takes.
+fn bands<I: Isa>(body: &Body, threads: usize) -> usize {
     let bands = body.geometry.output[0].div_ceil(OUT);
     let tiles = tiles(&body.geometry.output) * bands.div_ceil(threads) / bands;
-    let pixels = body.geometry.pixels().div_ceil(threads);
-    let vectors = body.channels_out.div_ceil(I::LANES);
-    let (pairs, quads) = (body.depth.div_ceil(2), body.depth.div_ceil(4));
+    time::<I>(body, tiles, body.channels_out)
+}
+
+/// What a thread takes for some channels of all pixels.
+fn columns<I: Isa>(body: &Body, channels: usize) -> usize {
+    let tiles = tiles(&body.geometry.output);
+    time::<I>(body, tiles, channels) + tiles * OUT * OUT * channels.div_ceil(LINE) * COPY
+}
+
+/// What `tiles` tiles of some output channels take.
+fn time<I: Isa>(body: &Body, tiles: usize, channels: usize) -> usize {
+    let (vectors, pairs) = (channels.div_ceil(I::LANES), body.depth.div_ceil(2));
     let transformed = tiles * 460 * body.depth.div_ceil(2 * I::LANES)
         + pairs * vectors * I::TRANSFORM_IN_DOTS
         + tiles * vectors * 400;
-    let tiled = transformed + POINTS * tiles * pairs * vectors;
-    let direct = I::DP_IN_DOTS * 9 * pixels * quads * vectors / 100 + pixels * (40 + 20 * vectors);
-    // Direct products run at 93 % of the peak, which leaves a tenth for what is not seen here.
-    tiled + tiled / 10 < direct + direct / 14
+    transformed + POINTS * tiles * pairs * vectors
 }

@@ -38,7 +38,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub(super) use choice::{can, pays};
+pub(super) use choice::{Division, can, choose};
 
 /// Output pixels on a side of a tile.
 const OUT: usize = 4;
@@ -72,7 +72,7 @@ struct Panel {
 /// Packed weights, to be transformed.
 pub(super) struct Weights {
     packed: Packed,
-    panels: Vec<Panel>,
+    panels: Box<[Panel]>,
     /// Pairs of input channels.
     pairs: usize,
     /// Tiles of a block at most.
@@ -81,6 +81,7 @@ pub(super) struct Weights {
     start: Box<[i32]>,
     /// Whether all tiles are multiplied with a column of points before the next one, by [`column`].
     by_columns: bool,
+    division: Division,
 }
 
 /// Bytes of a vector of i16.
@@ -90,7 +91,13 @@ const fn vector<I: Isa>() -> usize {
 
 impl Weights {
     #[inline(always)]
-    pub fn pack<I: Isa>(_: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
+    pub fn pack<I: Isa>(
+        _: I,
+        body: &Body,
+        division: Division,
+        source: Source<'_>,
+        shelf: &mut Shelf,
+    ) -> Self {
         let pairs = body.depth.div_ceil(2);
         let mut panels = Vec::new();
         let (mut channel, mut start) = (0, 0);
@@ -113,7 +120,21 @@ impl Weights {
         // As many more as a panel has vectors.
         let start = body.bias.iter().map(|bias| bias.wrapping_mul(OF_SUM)).chain(ZEROS).collect();
         let by_columns = pairs <= I::COLUMN_PAIRS && tiles <= COLUMN_TILES;
-        Self { packed, panels, pairs, tiles, start, by_columns }
+        let panels = panels.into();
+        Self { packed, panels, pairs, tiles, start, by_columns, division }
+    }
+
+    /// How the work is divided among threads.
+    pub fn division(&self) -> Division {
+        self.division
+    }
+
+    /// The panels of some channels, which begin at a multiple of [`super::indirect::CHANNEL_GRANULE`].
+    #[inline(always)]
+    fn of_channels(&self, channels: &Range<usize>) -> &[Panel] {
+        let first = self.panels.partition_point(|p| p.channels.1 <= channels.start);
+        let end = self.panels.partition_point(|p| p.channels.0 < channels.end);
+        &self.panels[first..end]
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -222,7 +243,7 @@ pub(super) struct Operands<'a, 's> {
     /// Weights that are asked for meanwhile.
     pub next: &'a [i8],
     pub scratch: &'s mut Scratch,
-    /// Output pixels: whole rows.
+    /// Output pixels: whole rows. Or output channels, if the work is divided by them.
     pub range: Range<usize>,
 }
 
@@ -235,8 +256,11 @@ pub(super) fn run<I: Isa>(
     mut live: Live<'_, I>,
 ) {
     let Operands { input, next, scratch, range } = operands;
-    let width = body.geometry.output[1];
-    let rows = (range.start / width, range.end.div_ceil(width));
+    let [height, width] = body.geometry.output;
+    let (rows, panels) = match weights.division {
+        Division::Bands => ((range.start / width, range.end.div_ceil(width)), &weights.panels[..]),
+        Division::Columns(_) => ((0, height), weights.of_channels(&range)),
+    };
     let columns = width.div_ceil(OUT);
     let tiling = Tiling { rows, width, columns };
     let depth = weights.pairs.div_ceil(I::LANES);
@@ -256,10 +280,10 @@ pub(super) fn run<I: Isa>(
             group,
             words: words_,
         });
-        for (i, p) in weights.panels.iter().enumerate() {
+        for (i, p) in panels.iter().enumerate() {
             let packed = weights.panel::<I>(p);
             // While a panel is used, the next one comes from memory.
-            let after = weights.panels.get(i + 1);
+            let after = panels.get(i + 1);
             let ahead = after.map_or(next, |p| weights.panel::<I>(p));
             let calls = IN * tiles.div_ceil(weights.group::<I>());
             let mut parts =
@@ -289,7 +313,7 @@ pub(super) fn run<I: Isa>(
             }
             let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
             // A single panel is still there in the next block.
-            if count == 0 || weights.panels.len() > 1 {
+            if count == 0 || panels.len() > 1 {
                 isa.enter(weights::Transform { isa, packed, vectors: p.vectors, out: transformed });
             }
             let mut words = &words[..];
