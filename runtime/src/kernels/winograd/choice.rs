@@ -41,6 +41,10 @@ pub(in super::super) enum Division {
 /// Bytes of a thread's outputs at most that it computes before it copies them.
 const COLUMN_BYTES: usize = 256 << 10;
 
+/// Pairs of channels of which products take half as long again: the transformed inputs and weights of a point no longer
+/// stay in the first cache level. With more, those of the definition come from memory too. (Emerald Rapids, in networks:
+/// 3x3 512-512 @14 with AVX-512 1279 us by the definition, 1505 this way; 256-256 @14 318 and 353, @20 648 and 492.)
+const DEEP: usize = 256;
 /// Time to copy a cache line of outputs.
 const COPY: usize = 8;
 
@@ -89,5 +93,6 @@ fn time<I: Isa>(body: &Body, tiles: usize, channels: usize) -> usize {
     let transformed = tiles * 460 * body.depth.div_ceil(2 * I::LANES)
         + pairs * vectors * I::TRANSFORM_IN_DOTS
         + tiles * vectors * 400;
-    transformed + POINTS * tiles * pairs * vectors
+    let products = POINTS * tiles * pairs * vectors;
+    transformed + products + products * pairs.min(DEEP) / (2 * DEEP)
 }
