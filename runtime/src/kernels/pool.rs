@@ -4,6 +4,7 @@ use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue};
 use super::geometry::Geometry;
 use super::large_pool::LargeMax;
 use super::live::Live;
+use super::segment::{inside, segments};
 use super::{Io, Lookup};
 use crate::desc::{DType, Pool, PoolKind};
 use crate::isa::{Isa, Kernel, Platform};
@@ -97,7 +98,7 @@ impl PackedPool {
 
 /// How many input pixels of the window of output pixel `pixel` are inside the map.
 #[inline(always)]
-fn inside(g: &Geometry, pixel: usize) -> usize {
+fn summed(g: &Geometry, pixel: usize) -> usize {
     g.inside(0, pixel / g.output[1]).len() * g.inside(1, pixel % g.output[1]).len()
 }
 
@@ -115,26 +116,60 @@ impl Kernel for Max<'_> {
         let Self { op, io } = self;
         let Some(out) = io.store else { return };
         let g = &op.geometry;
-        let stride = op.input.pixel_stride;
-        for (pixel, out) in io.range.zip(out.chunks_mut(op.output_stride)) {
-            let out = &mut out[..op.channels];
-            let (y, x) = (pixel / g.output[1], pixel % g.output[1]);
-            let (rows, columns) = (g.inside(0, y), g.inside(1, x));
-            let left = x * g.stride[1] + columns.start * g.dilation[1] - g.padding[1];
-            for (i, out) in out.chunks_mut(PIECE).enumerate() {
-                let mut most = [if I::BIAS == 0 { 0x80 } else { 0 }; PIECE];
-                for ky in rows.clone() {
-                    let row = y * g.stride[0] + ky * g.dilation[0] - g.padding[0];
-                    let first = (row * g.input[1] + left) * stride + i * PIECE;
-                    for kx in 0..columns.len() {
-                        // The slack behind the tensor has room for a piece.
-                        let x = &io.input[first + kx * g.dilation[1] * stride..][..PIECE];
-                        larger::<I>(&mut most, x);
-                    }
+        let pixel_stride = op.input.pixel_stride;
+        let (row, step) = (g.input[1] * pixel_stride, g.dilation[1] * pixel_stride);
+        let mut out = out.chunks_mut(op.output_stride);
+        for segment in segments(g, io.range, usize::MAX) {
+            let rows = g.inside(0, segment.y);
+            let top = segment.y * g.stride[0] + rows.start * g.dilation[0];
+            // Of a window that is outside the map nothing is read.
+            let top = top.wrapping_sub(g.padding[0]).wrapping_mul(row);
+            let (row_step, rows) = (g.dilation[0] * row, rows.len());
+            for (x, out) in (segment.x..segment.x + segment.width).zip(&mut out) {
+                let left = (x * g.stride[1]).wrapping_sub(g.padding[1]);
+                let columns = inside(left, g.dilation[1], g.size[1], g.input[1]);
+                let left = left.wrapping_add(columns.start * g.dilation[1]);
+                let first = top.wrapping_add(left.wrapping_mul(pixel_stride));
+                for (i, out) in out[..op.channels].chunks_mut(PIECE).enumerate() {
+                    let window =
+                        Window { first: first.wrapping_add(i * PIECE), rows, row_step, step };
+                    let most = match columns.len() {
+                        2 => window.most::<I, 2>(io.input, 2),
+                        3 => window.most::<I, 3>(io.input, 3),
+                        columns => window.most::<I, 0>(io.input, columns),
+                    };
+                    out.copy_from_slice(&most[..out.len()]);
                 }
-                out.copy_from_slice(&most[..out.len()]);
             }
         }
+    }
+}
+
+/// What is inside the map of a window, for [`PIECE`] channels.
+#[derive(Clone, Copy)]
+struct Window {
+    /// First element.
+    first: usize,
+    rows: usize,
+    /// Elements from row to row and from column to column.
+    row_step: usize,
+    step: usize,
+}
+
+impl Window {
+    /// The largest values of `columns` columns; `N` is their number, or 0 if the compiler does not know it.
+    #[inline(always)]
+    fn most<I: Isa, const N: usize>(self, input: &[u8], columns: usize) -> [u8; PIECE] {
+        let Self { first, rows, row_step, step } = self;
+        let mut most = [if I::BIAS == 0 { 0x80 } else { 0 }; PIECE];
+        for row in 0..rows {
+            let first = first + row * row_step;
+            for column in 0..if N == 0 { columns } else { N } {
+                // The slack behind the tensor has room for a piece.
+                larger::<I>(&mut most, &input[first + column * step..][..PIECE]);
+            }
+        }
+        most
     }
 }
 
@@ -167,7 +202,7 @@ impl Kernel for Average<'_> {
             return op.whole_map(isa, io.input, &mut live, channels);
         }
         for pixel in pixels {
-            let summed = inside(&op.geometry, pixel);
+            let summed = summed(&op.geometry, pixel);
             let count = if op.count_padding { op.geometry.taps() } else { summed };
             let multiplier = isa.splat_f32(op.multiplier / count as f32);
             let offset = isa.splat((summed as i32).wrapping_mul(-op.input.zero_point));
@@ -206,7 +241,7 @@ impl PackedPool {
         channels: Range<usize>,
     ) {
         let g = &self.geometry;
-        let (summed, pixel_stride) = (inside(g, 0), self.input.pixel_stride);
+        let (summed, pixel_stride) = (summed(g, 0), self.input.pixel_stride);
         let count = if self.count_padding { g.taps() } else { summed };
         let multiplier = isa.splat_f32(self.multiplier / count as f32);
         let offset = (summed as i32).wrapping_mul(-self.input.zero_point);
