@@ -32,6 +32,7 @@ mod quads;
 mod scale;
 mod scratch;
 mod segment;
+mod squeeze;
 mod stem;
 mod tuned;
 mod winograd;

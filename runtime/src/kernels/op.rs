@@ -124,6 +124,12 @@ impl PackedOp {
         }
     }
 
+    /// The pool, if it is one.
+    #[must_use]
+    pub fn as_pool(&self) -> Option<&PackedPool> {
+        if let Self::Pool(pool) = self { Some(pool) } else { None }
+    }
+
     /// The packed weights that a run begins with, where they are many.
     #[must_use]
     pub fn head(&self) -> &[i8] {

@@ -15,35 +15,35 @@ use core::ops::Range;
 const PIECE: usize = 64;
 
 /// Vectors of channels that are summed at a time: a cache line's bytes and more.
-const VECTORS: usize = 8;
+pub(super) const VECTORS: usize = 8;
 
 /// Pixels of a line from which on they are summed as words, and bytes of a channel whose sum is one.
 const FEW: usize = 4;
 const WORDS: usize = 128;
 
 /// Elements of a window that stay in the first cache level.
-const NEAR: usize = 32 << 10;
+pub(super) const NEAR: usize = 32 << 10;
 
 /// Sums of the whole map that are kept on the stack.
 const SUMS: usize = 512;
 
 /// Ranges of channels start at multiples of it: whole sums of [`VECTORS`] of the widest set.
-const CHANNEL_GRANULE: usize = VECTORS * MAX_LANES;
+pub(super) const CHANNEL_GRANULE: usize = VECTORS * MAX_LANES;
 
 /// Taps of a window above which rows and columns are compared one after the other.
 const LARGE: usize = 32;
 
 /// A pooling operator.
 pub struct PackedPool {
-    platform: Platform,
-    kind: PoolKind,
+    pub(super) platform: Platform,
+    pub(super) kind: PoolKind,
     pub(super) geometry: Geometry,
     pub(super) input: Operand,
     pub(super) channels: usize,
     pub(super) output_stride: usize,
-    multiplier: f32,
+    pub(super) multiplier: f32,
     count_padding: bool,
-    epilogue: PackedEpilogue,
+    pub(super) epilogue: PackedEpilogue,
 }
 
 impl PackedPool {
@@ -287,7 +287,7 @@ impl PackedPool {
 
     /// As [`PackedPool::add`], to sums in memory.
     #[inline(always)]
-    fn add_to<I: Isa, const N: usize>(
+    pub(super) fn add_to<I: Isa, const N: usize>(
         &self,
         isa: I,
         input: &[u8],

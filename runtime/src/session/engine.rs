@@ -4,11 +4,12 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::Vec;
 
+use super::squeeze::{Role, Squeeze};
 use super::{Relay, Session, State, share};
 use crate::arena::{Arena, Lease, Outputs};
 use crate::desc::{Op, OpKind};
 use crate::isa::Platform;
-use crate::kernels::{Blocking, PackedOp, Problem, Scratch, ScratchSize, Shelf};
+use crate::kernels::{Blocking, PackedOp, PackedPool, Problem, Scratch, ScratchSize, Shelf};
 use crate::ops::{self, Context, Units};
 use crate::{Error, Model};
 
@@ -36,11 +37,11 @@ const LOOKS: u32 = 4000;
 
 /// An operator, prepared.
 #[derive(Debug)]
-struct Step {
-    op: Op,
-    units: Units,
+pub(super) struct Step {
+    pub op: Op,
+    pub units: Units,
     /// None: the scalar definition serves.
-    packed: Option<PackedOp>,
+    pub packed: Option<PackedOp>,
 }
 
 impl Step {
@@ -93,6 +94,7 @@ pub(super) struct Engine {
     next_alone: AtomicU32,
     /// Whether a run is expected, and the threads have been woken for it.
     expected: Arc<AtomicBool>,
+    squeeze: Squeeze,
     /// Memory for the step that needs most, for each thread: first the calling one.
     scratch: Vec<Mutex<Scratch>>,
 }
@@ -175,8 +177,9 @@ impl Engine {
             steps.iter().map(Step::scratch).fold(ScratchSize::default(), ScratchSize::max);
         let scratch = (0..options.threads).map(|_| Mutex::new(Scratch::new(scratch_size)));
         let scratch = scratch.collect();
-        let expected = Arc::default();
-        Ok(Self { steps, outputs, parts, pool, alone, next_alone, expected, scratch })
+        let (expected, squeeze) =
+            (Arc::default(), Squeeze::new(&steps, &mut parts, options.threads));
+        Ok(Self { steps, outputs, parts, pool, alone, next_alone, expected, squeeze, scratch })
     }
 
     /// The weights that the next convolution begins with.
@@ -188,14 +191,37 @@ impl Engine {
     /// Runs a part of an operator.
     fn part(&self, model: &Model<'_>, xor: u8, index: usize, lease: Lease<'_>) {
         let (step, next) = (&self.steps[index], self.next(index));
-        if step.scratch() == ScratchSize::default() {
-            return step.run(model, xor, lease, next, &mut Scratch::none());
-        }
-        // Each thread has its own, which is in its core's cache.
         let thread = self.pool.as_ref().and_then(rayon::ThreadPool::current_thread_index);
-        let own = &self.scratch[thread.map_or(0, |index| index + 1)];
-        let mut scratch = own.lock().unwrap_or_else(PoisonError::into_inner);
-        step.run(model, xor, lease, next, &mut scratch);
+        let thread = thread.map_or(0, |index| index + 1);
+        let Lease { inputs, mut outputs, columns, units } = lease;
+        let role = self.squeeze.role(index);
+        if let (Role::Average, Some(pool)) = (role, self.as_pool(index)) {
+            let [Some(out), _] = outputs else { return };
+            return self.squeeze.finish(pool, out);
+        }
+        let again = outputs.each_mut().map(|out| out.as_deref_mut());
+        let lease = Lease { inputs, outputs: again, columns, units };
+        if step.scratch() == ScratchSize::default() {
+            step.run(model, xor, lease, next, &mut Scratch::none());
+        } else {
+            // Each thread has its own, which is in its core's cache.
+            let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            step.run(model, xor, lease, next, &mut scratch);
+        }
+        if let (Role::Sums(which), Some(pool)) = (role, self.as_pool(index + 1))
+            && let Some(bytes) = &outputs[which]
+        {
+            self.squeeze.add(thread, pool, bytes);
+        }
+    }
+
+    fn as_pool(&self, index: usize) -> Option<&PackedPool> {
+        self.steps.get(index)?.packed.as_ref()?.as_pool()
+    }
+
+    /// Forgets what a run that ended early has left.
+    pub(super) fn reset(&self) {
+        self.squeeze.reset();
     }
 
     /// Wakes the threads for a run that is about to come: one that sleeps takes as long to wake as a small input takes to
@@ -342,5 +368,101 @@ impl<'m, 'a> Session<'m, 'a> {
     pub fn kernel(&self, index: usize) -> &'static str {
         let step = self.engine.as_ref().and_then(|engine| engine.steps.get(index));
         step.and_then(|step| step.packed.as_ref()).map_or("scalar", PackedOp::kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desc::{Conv2d, DType, Epilogue, Pool, PoolKind, Store, Window};
+    use crate::format::write::{InputSpec, ModelWriter};
+    use std::vec;
+
+    /// A pointwise convolution of `16` to `channels` channels and the average of its map.
+    fn file(channels: u32, size: u32, dtype: DType) -> Vec<u8> {
+        let mut writer = ModelWriter::new();
+        let (map, one) = ([size, size + 1, channels], [1, 1, channels]);
+        let x = writer.add_activation("x", [size, size + 1, 16], DType::I8, 0.1, 3).unwrap();
+        let y = writer.add_activation("y", map, dtype, 0.1, 0).unwrap();
+        let z = writer.add_activation("z", one, DType::I8, 0.01, 5).unwrap();
+        let weights: Vec<i8> =
+            (0..16 * channels as i32).map(|i| (i * 37 % 251 - 125) as i8).collect();
+        let bias: Vec<i32> = (0..channels as i32).map(|i| i * 13 % 101 - 50).collect();
+        let (low, high) = if dtype == DType::I8 { (-128, 127) } else { (-32767, 32767) };
+        let store = |output, low, high| {
+            let zero_point = if output == z { 5 } else { 0 };
+            Store { output, zero_point, clamp_min: low, clamp_max: high, table: None }
+        };
+        let conv = Conv2d {
+            input: x,
+            channels_out: channels,
+            weights: writer.add_i8(&weights).unwrap(),
+            bias: writer.add_i32(&bias).unwrap(),
+            multiplier: writer.add_f32(&vec![0.004; channels as usize]).unwrap(),
+            window: Window { size: [1, 1], stride: [1, 1], padding: [0; 4], dilation: [1, 1] },
+            groups: 1,
+            slope: None,
+            silu: None,
+            epilogue: Epilogue { residual: None, store: Some(store(y, low, high)), second: None },
+        };
+        let name = writer.add_string("conv").unwrap();
+        writer.add_op(Op { name, kind: OpKind::Conv2d(conv) });
+        let window =
+            Window { size: [size, size + 1], stride: [1, 1], padding: [0; 4], dilation: [1, 1] };
+        let (kind, store) = (PoolKind::Average, store(z, -128, 127));
+        let pool = Pool { kind, input: y, window, multiplier: 10.0, count_padding: false, store };
+        let name = writer.add_string("pool").unwrap();
+        writer.add_op(Op { name, kind: OpKind::Pool(pool) });
+        writer.set_input("x", x, InputSpec::features()).unwrap();
+        writer.add_output("z", z).unwrap();
+        writer.plan_memory().unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn threads_sum_up_what_they_compute() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (channels, size, dtype) in [
+            (128, 20, DType::I8),
+            (256, 90, DType::I8),
+            (384, 20, DType::I16),
+            (120, 20, DType::I8),
+        ] {
+            let file = file(channels, size, dtype);
+            let model = Model::parse(&file).unwrap();
+            for platform in Platform::available() {
+                for threads in [1, 2, 3] {
+                    let mut arena = vec![0x55; model.arena_bytes()];
+                    let options = Options { threads, platform };
+                    let mut session = Session::with_options(&model, &mut arena, options).unwrap();
+                    let roles = [0, 1].map(|i| session.engine.as_ref().unwrap().squeeze.role(i));
+                    let kernels = platform != Platform::scalar();
+                    let expected = if threads > 1 && kernels && channels != 120 {
+                        [Role::Sums(0), Role::Average]
+                    } else {
+                        [Role::None; 2]
+                    };
+                    assert_eq!(roles, expected, "{} {threads} {channels}", platform.name());
+                    for _ in 0..if cfg!(miri) { 1 } else { 3 } {
+                        session.input().set_pattern(7);
+                        session.run().unwrap();
+                        seen.insert((channels, session.output_hash().unwrap()));
+                    }
+                    // A run that ends between the two leaves nothing to the next one.
+                    let mut fresh = session.engine.as_ref().unwrap().squeeze.sums_of(0);
+                    session.input().set_pattern(7);
+                    let early = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+                        let _ = session.run_with(&mut |_, _| panic!("early"));
+                    }));
+                    assert!(early.is_err());
+                    session.input().set_pattern(7);
+                    session.run_with(&mut |_, _| ()).unwrap();
+                    seen.insert((channels, session.output_hash().unwrap()));
+                    fresh.fill(0);
+                    assert_eq!(session.engine.as_ref().unwrap().squeeze.sums_of(0), fresh);
+                }
+            }
+        }
+        assert_eq!(seen.len(), 4, "{seen:?}");
     }
 }

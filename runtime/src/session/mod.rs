@@ -10,6 +10,8 @@ mod quantizer;
 mod relay;
 #[cfg(feature = "std")]
 mod share;
+#[cfg(feature = "std")]
+mod squeeze;
 mod view;
 
 #[cfg(feature = "std")]
@@ -199,6 +201,10 @@ impl<'m, 'a> Session<'m, 'a> {
         }
         // Left so if an operator panics.
         self.state = State::Empty;
+        #[cfg(feature = "std")]
+        if let Some(engine) = &self.engine {
+            engine.reset();
+        }
         Ok(())
     }
 
