@@ -119,6 +119,13 @@ impl Outputs {
         bound(part)..bound(part + 1)
     }
 
+    /// The unit that `worker` of `workers` begins with, of so many parts.
+    #[cfg(feature = "std")]
+    pub(crate) fn first(&self, parts: u32, worker: usize, workers: usize) -> usize {
+        let own = crate::session::Relay::own(parts as usize, worker, workers);
+        self.part(own.start, (parts as usize).max(1)).start
+    }
+
     /// All bytes of the targets.
     fn extents(&self) -> [Range<usize>; 2] {
         self.targets.map(|target| target.map_or(0..0, |target| target.extent(self.units)))

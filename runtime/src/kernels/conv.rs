@@ -157,10 +157,14 @@ impl PackedConv {
         self.body.epilogue.form(i32::from(self.platform.act_xor()))
     }
 
-    /// The packed weights that a run begins with, where they are many.
+    /// The packed weights that a run from unit `first` on begins with, where they are many.
     #[must_use]
-    pub fn head(&self) -> &[i8] {
-        self.platform.run(Head(&self.method))
+    pub fn head(&self, first: usize) -> &[i8] {
+        let channel = match self.units() {
+            Units::Channels(_) | Units::Columns(_) => first,
+            Units::Pixels | Units::Bands(_) => 0,
+        };
+        self.platform.run(Head { method: &self.method, channel })
     }
 
     /// What a run needs beside its operands.
@@ -254,16 +258,19 @@ impl PackedConv {
 }
 
 /// [`PackedConv::head`]
-struct Head<'a>(&'a Method);
+struct Head<'a> {
+    method: &'a Method,
+    channel: usize,
+}
 
 impl<'a> Kernel for Head<'a> {
     type Output = &'a [i8];
 
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) -> &'a [i8] {
-        match self.0 {
-            Method::Indirect(w) => w.head::<I>(),
-            Method::Winograd(w) => w.head::<I>(),
+        match self.method {
+            Method::Indirect(w) => w.head::<I>(self.channel),
+            Method::Winograd(w) => w.head::<I>(self.channel),
             Method::Grouped(_) | Method::Depthwise(_) | Method::Stem(_) => &[],
         }
     }

@@ -186,10 +186,11 @@ impl Weights {
         self.packed.attach(shelf);
     }
 
-    /// The weights that a run begins with.
+    /// The weights that a run of the channels from `channel` on begins with.
     #[inline(always)]
-    pub fn head<I: Isa>(&self) -> &[i8] {
-        blocks::<I>(self, &self.panels).next().map_or(&[], |block| self.block(block))
+    pub fn head<I: Isa>(&self, channel: usize) -> &[i8] {
+        let panels = self.of_channels(&(channel..usize::MAX));
+        blocks::<I>(self, panels).next().map_or(&[], |block| self.block(block))
     }
 
     /// The weights of a run of panels.

@@ -130,11 +130,11 @@ impl PackedOp {
         if let Self::Pool(pool) = self { Some(pool) } else { None }
     }
 
-    /// The packed weights that a run begins with, where they are many.
+    /// The packed weights that a run from unit `first` on begins with, where they are many.
     #[must_use]
-    pub fn head(&self) -> &[i8] {
+    pub fn head(&self, first: usize) -> &[i8] {
         match self {
-            Self::Conv(conv) => conv.head(),
+            Self::Conv(conv) => conv.head(first),
             _ => &[],
         }
     }

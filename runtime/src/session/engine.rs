@@ -55,8 +55,9 @@ impl Step {
         Self { op, units, packed }
     }
 
-    fn head(&self) -> &[i8] {
-        self.packed.as_ref().map_or(&[], PackedOp::head)
+    /// The weights that a run from unit `first` on begins with.
+    fn head(&self, first: usize) -> &[i8] {
+        self.packed.as_ref().map_or(&[], |packed| packed.head(first))
     }
 
     /// What [`Step::run`] needs beside its operands.
@@ -182,17 +183,20 @@ impl Engine {
         Ok(Self { steps, outputs, parts, pool, alone, next_alone, expected, squeeze, scratch })
     }
 
-    /// The weights that the next convolution begins with.
-    fn next(&self, index: usize) -> &[i8] {
-        let mut later = self.steps[index + 1..].iter().map(Step::head);
+    /// The weights that `thread` begins the next convolution with.
+    fn next(&self, index: usize, thread: usize) -> &[i8] {
+        let mut later = (index + 1..self.steps.len()).map(|index| {
+            let first = self.outputs[index].first(self.parts[index], thread, self.scratch.len());
+            self.steps[index].head(first)
+        });
         later.find(|head| !head.is_empty()).unwrap_or_default()
     }
 
     /// Runs a part of an operator.
     fn part(&self, model: &Model<'_>, xor: u8, index: usize, lease: Lease<'_>) {
-        let (step, next) = (&self.steps[index], self.next(index));
         let thread = self.pool.as_ref().and_then(rayon::ThreadPool::current_thread_index);
         let thread = thread.map_or(0, |index| index + 1);
+        let (step, next) = (&self.steps[index], self.next(index, thread));
         let Lease { inputs, mut outputs, columns, units } = lease;
         let role = self.squeeze.role(index);
         if let (Role::Average, Some(pool)) = (role, self.as_pool(index)) {

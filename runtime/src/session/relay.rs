@@ -8,6 +8,7 @@
 //! From one operator to the next a single cache line goes from core to core, that of the count: what a worker has left
 //! stays in its own core until others want of it, and is renewed by whoever takes the first part of it.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -133,6 +134,11 @@ impl<'p> Relay<'p> {
         Poison(self)
     }
 
+    /// The parts that are a worker's own.
+    pub(crate) fn own(parts: usize, worker: usize, workers: usize) -> Range<usize> {
+        (parts * worker).div_ceil(workers)..(parts * (worker + 1)).div_ceil(workers)
+    }
+
     /// By how much the count of finished parts grows in a step.
     fn count(&self, step: usize) -> u64 {
         self.parts.get(step).map_or(0, |&parts| u64::from(parts) + u64::from(self.is_led))
@@ -148,9 +154,8 @@ impl<'p> Relay<'p> {
         loop {
             let (of, mut first, mut end) = unpack(seen);
             if of <= step as u64 {
-                let bound =
-                    |worker: usize| (self.parts[step] as usize * worker).div_ceil(self.left.len());
-                (first, end) = (bound(worker), bound(worker + 1));
+                let own = Self::own(self.parts[step] as usize, worker, self.left.len());
+                (first, end) = (own.start, own.end);
             } else if of > step as u64 + 1 {
                 return None;
             }

@@ -141,10 +141,11 @@ impl Weights {
         self.packed.attach(shelf);
     }
 
-    /// The weights that a run begins with.
+    /// The weights that a run of the channels from `channel` on begins with.
     #[inline(always)]
-    pub fn head<I: Isa>(&self) -> &[i8] {
-        self.panels.first().map_or(&[], |p| self.panel::<I>(p))
+    pub fn head<I: Isa>(&self, channel: usize) -> &[i8] {
+        let panels = self.of_channels(&(channel..usize::MAX));
+        panels.first().map_or(&[], |p| self.panel::<I>(p))
     }
 
     /// The weights of a panel.
