@@ -128,6 +128,9 @@ fn products<I: Isa, const MR: usize, const NV: usize, const TAIL: bool>(
     }
 }
 
+/// How far ahead of its products a single row asks for weights, in bytes: there is no other row to wait for them with.
+const STREAM: usize = 8 << 10;
+
 /// Adds the products of a run of whole steps. `ahead` is what is asked for meanwhile, and from where on: gives back where
 /// the next run goes on.
 #[inline(always)]
@@ -142,6 +145,11 @@ pub(super) fn whole_steps<I: Isa, const MR: usize, const NV: usize>(
     for (k, w) in weights.chunks_exact(4 * NV * vector).take(steps).enumerate() {
         let x: [I::A<'_>; MR] = core::array::from_fn(|r| isa.acts(&x[r][k]));
         isa.prefetch(ahead, asked + k * AHEAD);
+        if MR == 1 {
+            for at in (0..4 * NV * vector).step_by(AHEAD) {
+                isa.prefetch(w, STREAM + at);
+            }
+        }
         step::<I, MR, NV, 0>(isa, acc, &x, &w[..NV * vector]);
         step::<I, MR, NV, 1>(isa, acc, &x, &w[NV * vector..2 * NV * vector]);
         step::<I, MR, NV, 2>(isa, acc, &x, &w[2 * NV * vector..3 * NV * vector]);
