@@ -11,6 +11,8 @@ use crate::ops::{Map, MapMut};
 const BLOCK: usize = 32;
 /// Pixels of a map that are near each other: a cache line of each fits the first cache level.
 const NEAR: usize = 256;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Copies a map to planes, every value converted.
 pub(super) struct ToPlanes<'a, T, F> {
@@ -26,13 +28,13 @@ impl<T, F: Fn(i32) -> T> Kernel for ToPlanes<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
-    fn eval<I: Isa>(self, _: I) {
+    fn eval<I: Isa>(self, isa: I) {
         let Self { map, out, pixels, convert } = self;
         match map.dtype {
-            DType::I8 => {
-                to_planes(map, out, pixels, |word, k| convert(i32::from((word >> (8 * k)) as i8)))
-            }
-            DType::I16 => to_planes(map, out, pixels, |word, k| {
+            DType::I8 => to_planes(isa, map, out, pixels, |word, k| {
+                convert(i32::from((word >> (8 * k)) as i8))
+            }),
+            DType::I16 => to_planes(isa, map, out, pixels, |word, k| {
                 // As they are in memory.
                 convert(i32::from(u16::from_le((word >> (16 * k)) as u16) as i16))
             }),
@@ -42,9 +44,16 @@ impl<T, F: Fn(i32) -> T> Kernel for ToPlanes<'_, T, F> {
 
 /// Copies a map to planes. `convert` takes a word and which of its values to convert.
 #[inline(always)]
-fn to_planes<T>(map: Map<'_>, out: &mut [T], pixels: usize, convert: impl Fn(u32, usize) -> T) {
+fn to_planes<I: Isa, T>(
+    isa: I,
+    map: Map<'_>,
+    out: &mut [T],
+    pixels: usize,
+    convert: impl Fn(u32, usize) -> T,
+) {
     // Channels of a word.
     let step = 4 / map.dtype.bytes() as usize;
+    let start = out.as_ptr();
     // All channels of some pixels, then the next: a line of each of them fits the first cache level, and planes are
     // written in long runs.
     for near in (0..pixels).step_by(NEAR) {
@@ -56,6 +65,15 @@ fn to_planes<T>(map: Map<'_>, out: &mut [T], pixels: usize, convert: impl Fn(u32
             }
             for first in (near..end).step_by(BLOCK) {
                 let count = BLOCK.min(end - first);
+                if end - near == NEAR {
+                    // What is written next: many runs, each too short for processors to see it coming.
+                    for plane in 4 * step * (i + 1)..4 * step * (i + 2) {
+                        let places = start.wrapping_add(plane * pixels + first).cast::<u8>();
+                        for line in (0..BLOCK * size_of::<T>()).step_by(LINE) {
+                            isa.prefetch_line(places.wrapping_add(line));
+                        }
+                    }
+                }
                 let mut words = [[0; BLOCK]; 4];
                 map.words(first, 4 * i * step, &mut words);
                 for (words, parts) in words.iter().zip(parts.chunks_exact_mut(step)) {
