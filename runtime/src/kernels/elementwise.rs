@@ -222,16 +222,24 @@ impl<I: Isa> Gated<'_, '_, I> {
         let Scale::Gate { gate, multiplier, .. } = &op.scale else { return };
         let (step, whole) = (4 * I::LANES, channels.len() / (4 * I::LANES) * (4 * I::LANES));
         let (offset, multiplier) = (isa.splat(-op.input.zero_point), isa.splat_f32(*multiplier));
+        let zero = isa.splat(0);
         let count = (PASSING / channels.len()).clamp(8, 256);
         for start in pixels.clone().step_by(count) {
             let passing = start..pixels.end.min(start + count);
             for channel in (channels.start..channels.start + whole).step_by(step) {
                 // No closures, as in `Pixels::quad`.
                 let factors = [
-                    isa.to_f32(gate.load(isa, gates, channel)),
-                    isa.to_f32(gate.load(isa, gates, channel + I::LANES)),
-                    isa.to_f32(gate.load(isa, gates, channel + 2 * I::LANES)),
-                    isa.to_f32(gate.load(isa, gates, channel + 3 * I::LANES)),
+                    gate.load(isa, gates, channel),
+                    gate.load(isa, gates, channel + I::LANES),
+                    gate.load(isa, gates, channel + 2 * I::LANES),
+                    gate.load(isa, gates, channel + 3 * I::LANES),
+                ];
+                // What the input's zero point takes off every product.
+                let starts = [
+                    isa.mul_add(zero, factors[0], offset),
+                    isa.mul_add(zero, factors[1], offset),
+                    isa.mul_add(zero, factors[2], offset),
+                    isa.mul_add(zero, factors[3], offset),
                 ];
                 let all = Pixels::new(isa, &mut *live, (start, passing.len()), channel, step);
                 let Some(mut all) = all.in_form::<FORM>() else { unreachable!("another epilogue") };
@@ -239,10 +247,10 @@ impl<I: Isa> Gated<'_, '_, I> {
                     let at = pixel * op.input.pixel_stride + channel;
                     let x = &input[at..at + step];
                     let value = [
-                        gate_value(isa, x, offset, factors[0], multiplier),
-                        gate_value(isa, &x[I::LANES..], offset, factors[1], multiplier),
-                        gate_value(isa, &x[2 * I::LANES..], offset, factors[2], multiplier),
-                        gate_value(isa, &x[3 * I::LANES..], offset, factors[3], multiplier),
+                        gate_value(isa, x, starts[0], factors[0], multiplier),
+                        gate_value(isa, &x[I::LANES..], starts[1], factors[1], multiplier),
+                        gate_value(isa, &x[2 * I::LANES..], starts[2], factors[2], multiplier),
+                        gate_value(isa, &x[3 * I::LANES..], starts[3], factors[3], multiplier),
                     ];
                     all.quad::<4>(isa, value, row, row);
                 }
@@ -254,12 +262,11 @@ impl<I: Isa> Gated<'_, '_, I> {
     }
 }
 
-/// `f32(x' * factor) * multiplier`, where `factor` is an integer: 255 * 65,535 is less than 2^24, so the product of
-/// the converted integers is exact.
+/// `f32(start + x * factor) * multiplier`, where stored bytes and factors fit i16.
 #[inline(always)]
-fn gate_value<I: Isa>(isa: I, x: &[u8], offset: I::I, factor: I::F, multiplier: I::F) -> I::F {
-    let x = isa.to_f32(isa.add(isa.load_i8(x), offset));
-    isa.mul_f32(isa.mul_f32(x, factor), multiplier)
+fn gate_value<I: Isa>(isa: I, x: &[u8], start: I::I, factor: I::I, multiplier: I::F) -> I::F {
+    let product = isa.mul_add(start, isa.load_i8(x), factor);
+    isa.mul_f32(isa.to_f32(product), multiplier)
 }
 
 /// Computes vectors one by one.
