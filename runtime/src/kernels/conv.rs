@@ -57,6 +57,11 @@ impl Body {
         }
     }
 
+    /// Bytes of all pixels of some output channels, in both stores.
+    pub fn output_bytes(&self, channels: usize) -> usize {
+        self.geometry.pixels() * channels * self.epilogue.value_bytes().iter().sum::<usize>()
+    }
+
     /// Whether sums may be finished four vectors at a time.
     #[inline(always)]
     pub fn finishes_in_quads(&self) -> bool {
@@ -175,8 +180,7 @@ impl PackedConv {
             return need;
         }
         let channels = self.channels_at_once().min(self.body.channels_out);
-        let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
-        ScratchSize { outputs: self.body.geometry.pixels() * channels * bytes, ..need }
+        ScratchSize { outputs: self.body.output_bytes(channels), ..need }
     }
 
     /// Time of the products of a run, relative to those of the definition, both at the processor's peak.
@@ -216,10 +220,11 @@ impl PackedConv {
         let Io { input, residual, next, scratch, range, .. } = io;
         let value_bytes = self.body.epilogue.value_bytes();
         let most = self.channels_at_once();
-        let mut memory = scratch.take_outputs();
+        let mut memory = scratch.outputs.take();
         for start in range.clone().step_by(most) {
             let part = start..range.end.min(start + most);
             let [first, second] = value_bytes.map(|bytes| pixels * part.len() * bytes);
+            let memory = memory.as_deref_mut().unwrap_or_default();
             let (first, rest) = memory.split_at_mut(first);
             let mut outputs = [first, &mut rest[..second]];
             let [store, second] = outputs.each_mut().map(|out| Some(&mut **out));
@@ -240,7 +245,7 @@ impl PackedConv {
                 }
             }
         }
-        scratch.return_outputs(memory);
+        scratch.outputs = memory;
     }
 
     /// Output channels that are computed before they are copied: as many as [`COLUMN_BYTES`] have room for, or all those of
@@ -251,8 +256,7 @@ impl PackedConv {
         {
             return channels as usize;
         }
-        let bytes: usize = self.body.epilogue.value_bytes().iter().sum();
-        let most = COLUMN_BYTES / (self.body.geometry.pixels() * bytes).max(1);
+        let most = COLUMN_BYTES / self.body.output_bytes(1).max(1);
         (most / indirect::CHANNEL_GRANULE).max(1) * indirect::CHANNEL_GRANULE
     }
 }

@@ -7,7 +7,7 @@ use super::conv::{Body, Source};
 use super::finder::{COPIES, Finder, MAX_RUNS, SPARE, Walk};
 use super::gemm::{Args, MAX_ROWS, MAX_TILE, ToMemory, finishes, most_rows, tile};
 use super::live::{Column, FAR, Live};
-use super::pack::{Packed, Shelf, panel, panel_bytes};
+use super::pack::{Packed, Shelf, panel, panel_bytes, within};
 use super::paired::{self, Order, Paired, Rows};
 use super::panels::{self, Panels, pairs_finish};
 use super::scale::Scale;
@@ -223,9 +223,7 @@ impl Weights {
     /// The panels of some channels, which begin at a multiple of the granule.
     #[inline(always)]
     fn of_channels(&self, channels: &Range<usize>) -> &[Panel] {
-        let first = self.panels.partition_point(|p| p.channels.1 <= channels.start);
-        let end = self.panels.partition_point(|p| p.channels.0 < channels.end);
-        &self.panels[first..end]
+        within(&self.panels, channels, |p| p.channels)
     }
 
     /// The problem's size, and how it is divided.

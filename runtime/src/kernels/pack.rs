@@ -101,6 +101,18 @@ impl Shelf {
     }
 }
 
+/// Of panels in the order of their output channels (the first, and the one behind the last) those with some of `range`.
+#[inline(always)]
+pub(super) fn within<'p, P>(
+    panels: &'p [P],
+    range: &Range<usize>,
+    channels: impl Fn(&P) -> (usize, usize),
+) -> &'p [P] {
+    let first = panels.partition_point(|p| channels(p).1 <= range.start);
+    let end = panels.partition_point(|p| channels(p).0 < range.end);
+    &panels[first..end]
+}
+
 /// Packed weights, aligned to a cache line. They can be read when their shelf is attached.
 pub(super) struct Packed {
     memory: Option<Arc<Pages>>,

@@ -41,7 +41,7 @@ pub struct PackedPool {
     pub(super) input: Operand,
     pub(super) channels: usize,
     pub(super) output_stride: usize,
-    pub(super) multiplier: f32,
+    multiplier: f32,
     count_padding: bool,
     pub(super) epilogue: PackedEpilogue,
 }
@@ -204,27 +204,48 @@ impl Kernel for Average<'_> {
         for pixel in pixels {
             let summed = summed(&op.geometry, pixel);
             let count = if op.count_padding { op.geometry.taps() } else { summed };
-            let multiplier = isa.splat_f32(op.multiplier / count as f32);
-            let offset = isa.splat((summed as i32).wrapping_mul(-op.input.zero_point));
+            let mean = op.mean(isa, summed, count);
             let whole = channels.end / (VECTORS * I::LANES) * VECTORS * I::LANES;
             for channel in (channels.start..whole).step_by(VECTORS * I::LANES) {
                 let sums: [I::I; VECTORS] = op.sums(isa, io.input, pixel, channel);
                 for (i, sum) in sums.into_iter().enumerate() {
-                    let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
-                    live.put(isa, t, pixel, channel + i * I::LANES, I::LANES);
+                    live.put(isa, mean.of(isa, sum), pixel, channel + i * I::LANES, I::LANES);
                 }
             }
             for channel in (whole.max(channels.start)..channels.end).step_by(I::LANES) {
                 let [sum] = op.sums(isa, io.input, pixel, channel);
                 let lanes = I::LANES.min(channels.end - channel);
-                let t = isa.mul_f32(isa.to_f32(isa.add(sum, offset)), multiplier);
-                live.put(isa, t, pixel, channel, lanes);
+                live.put(isa, mean.of(isa, sum), pixel, channel, lanes);
             }
         }
     }
 }
 
+/// How sums of stored values become averages.
+pub(super) struct Mean<I: Isa> {
+    /// What the zero point takes off every sum.
+    offset: I::I,
+    multiplier: I::F,
+}
+
+impl<I: Isa> Mean<I> {
+    /// Averages, in steps of the output.
+    #[inline(always)]
+    pub fn of(&self, isa: I, sum: I::I) -> I::F {
+        isa.mul_f32(isa.to_f32(isa.add(sum, self.offset)), self.multiplier)
+    }
+}
+
 impl PackedPool {
+    /// Of `summed` values, divided by `count`.
+    #[inline(always)]
+    pub(super) fn mean<I: Isa>(&self, isa: I, summed: usize, count: usize) -> Mean<I> {
+        Mean {
+            offset: isa.splat((summed as i32).wrapping_mul(-self.input.zero_point)),
+            multiplier: isa.splat_f32(self.multiplier / count as f32),
+        }
+    }
+
     /// Whether it is one average, over more than the first cache level.
     fn is_far(&self) -> bool {
         let g = &self.geometry;
@@ -243,15 +264,13 @@ impl PackedPool {
         let g = &self.geometry;
         let (summed, pixel_stride) = (summed(g, 0), self.input.pixel_stride);
         let count = if self.count_padding { g.taps() } else { summed };
-        let multiplier = isa.splat_f32(self.multiplier / count as f32);
-        let offset = (summed as i32).wrapping_mul(-self.input.zero_point);
+        let mean = self.mean(isa, summed, count);
         let columns = g.inside(1, 0);
         let left = columns.start * g.dilation[1] - g.padding[1];
         let step = g.dilation[1] * pixel_stride;
         for start in channels.clone().step_by(SUMS) {
             let channels = start..channels.end.min(start + SUMS);
             let mut sums = [0; SUMS];
-            sums[..channels.len()].fill(offset);
             for ky in g.inside(0, 0) {
                 let line = (ky * g.dilation[0] - g.padding[0]) * g.input[1];
                 let first = (line + left) * pixel_stride;
@@ -279,8 +298,7 @@ impl PackedPool {
                 channels.clone().step_by(I::LANES).zip(sums.chunks_exact(I::LANES))
             {
                 let lanes = I::LANES.min(channels.end - channel);
-                let t = isa.mul_f32(isa.to_f32(isa.load_i32(sums)), multiplier);
-                live.put(isa, t, 0, channel, lanes);
+                live.put(isa, mean.of(isa, isa.load_i32(sums)), 0, channel, lanes);
             }
         }
     }

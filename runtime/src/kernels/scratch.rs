@@ -2,7 +2,6 @@
 
 use crate::pages::Pages;
 use alloc::vec::Vec;
-use core::ops::{Deref, DerefMut};
 
 /// Values of a cache line.
 const LINE: usize = 16;
@@ -41,7 +40,8 @@ impl ScratchSize {
 pub struct Scratch {
     words: Option<Pages>,
     sums: Vec<i32>,
-    outputs: Option<Pages>,
+    /// Room for outputs: taken by who computes outputs in it with the rest of the memory.
+    pub(super) outputs: Option<Pages>,
 }
 
 impl Scratch {
@@ -64,35 +64,9 @@ impl Scratch {
         }
     }
 
-    /// Room for outputs; empty where nothing is needed. To be [returned](Scratch::return_outputs).
-    pub(super) fn take_outputs(&mut self) -> Outputs {
-        Outputs(self.outputs.take())
-    }
-
-    pub(super) fn return_outputs(&mut self, outputs: Outputs) {
-        self.outputs = outputs.0;
-    }
-
     /// Transformed inputs and sums, aligned to cache lines; empty where nothing is needed.
     pub(super) fn split(&mut self) -> (&mut [u8], &mut [i32]) {
         let start = self.sums.as_ptr().align_offset(4 * LINE).min(self.sums.len());
         (self.words.as_deref_mut().unwrap_or_default(), &mut self.sums[start..])
-    }
-}
-
-/// Room for outputs, while what else there is of the memory is in use.
-pub(super) struct Outputs(Option<Pages>);
-
-impl Deref for Outputs {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
-
-impl DerefMut for Outputs {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.0.as_deref_mut().unwrap_or_default()
     }
 }

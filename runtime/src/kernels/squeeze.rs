@@ -73,12 +73,9 @@ impl Kernel for Finish<'_> {
         let ends = Ends { residual: None, store: Some(out), second: None };
         let mut live = pool.epilogue.live(isa, ends, (0, 0), None);
         let count = pool.geometry.taps();
-        let multiplier = isa.splat_f32(pool.multiplier / count as f32);
-        let offset = isa.splat((count as i32).wrapping_mul(-pool.input.zero_point));
+        let mean = pool.mean(isa, count, count);
         for (i, sums) in sums[..pool.channels].chunks_exact(I::LANES).enumerate() {
-            let sum = isa.add(isa.load_i32(sums), offset);
-            let t = isa.mul_f32(isa.to_f32(sum), multiplier);
-            live.put(isa, t, 0, i * I::LANES, I::LANES);
+            live.put(isa, mean.of(isa, isa.load_i32(sums)), 0, i * I::LANES, I::LANES);
         }
     }
 }

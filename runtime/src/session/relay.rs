@@ -8,13 +8,14 @@
 //! From one operator to the next a single cache line goes from core to core, that of the count: what a worker has left
 //! stays in its own core until others want of it, and is renewed by whoever takes the first part of it.
 
+use core::cmp::Ordering::{Equal, Greater, Less};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::vec::Vec;
 
-/// Looks at the count before a worker goes to sleep, some tens of microseconds; at least so many, when it had to sleep.
+/// Looks at the count before a worker goes to sleep, some tens of microseconds or more, as long as a hint to spin takes; at least so many, when it had to sleep.
 const SPINS: (u32, u32) = (4000, 250);
 /// Looks at the count before a worker asks whether others have begun their only parts, about a microsecond.
 const PATIENCE: u32 = 32;
@@ -50,18 +51,25 @@ pub(crate) struct Relay<'p> {
     wake: Condvar,
 }
 
-/// A step counts from 1, so that 0 is before all of them.
-fn pack(step: usize, first: usize, end: usize) -> u64 {
-    (step as u64 + 1) << 32 | (first as u64) << 16 | end as u64
+/// Steps count from 1, so that 0 is before all of them.
+fn number(step: usize) -> u64 {
+    step as u64 + 1
 }
 
-fn unpack(left: u64) -> (u64, usize, usize) {
-    (left >> 32, (left >> 16 & 0xFFFF) as usize, (left & 0xFFFF) as usize)
+fn pack(step: usize, parts: &Range<usize>) -> u64 {
+    number(step) << 32 | (parts.start as u64) << 16 | parts.end as u64
+}
+
+/// The number of the step, and the parts.
+fn unpack(left: u64) -> (u64, Range<usize>) {
+    (left >> 32, (left >> 16 & 0xFFFF) as usize..(left & 0xFFFF) as usize)
 }
 
 impl<'p> Relay<'p> {
     /// Most parts of a step.
     pub(crate) const MOST: u32 = 0x7FFF;
+    /// Looks of a worker that waits, before it goes to sleep.
+    pub(crate) const LOOKS: u32 = SPINS.0;
 
     /// `parts` of each step, at most [`Relay::MOST`]. With `is_led`, steps end when the first worker sees it, and it
     /// sees every one.
@@ -152,19 +160,21 @@ impl<'p> Relay<'p> {
         let left = &self.left[worker].0;
         let mut seen = left.load(SeqCst);
         loop {
-            let (of, mut first, mut end) = unpack(seen);
-            if of <= step as u64 {
-                let own = Self::own(self.parts[step] as usize, worker, self.left.len());
-                (first, end) = (own.start, own.end);
-            } else if of > step as u64 + 1 {
+            let (of, rest) = unpack(seen);
+            let rest = match of.cmp(&number(step)) {
+                Less => Self::own(self.parts[step] as usize, worker, self.left.len()),
+                Equal => rest,
+                Greater => return None,
+            };
+            if rest.is_empty() {
                 return None;
             }
-            if first >= end {
-                return None;
-            }
-            let (part, rest) =
-                if front { (first, (first + 1, end)) } else { (end - 1, (first, end - 1)) };
-            match left.compare_exchange(seen, pack(step, rest.0, rest.1), SeqCst, SeqCst) {
+            let (part, rest) = if front {
+                (rest.start, rest.start + 1..rest.end)
+            } else {
+                (rest.end - 1, rest.start..rest.end - 1)
+            };
+            match left.compare_exchange(seen, pack(step, &rest), SeqCst, SeqCst) {
                 Ok(_) => return Some(part),
                 Err(now) => seen = now,
             }

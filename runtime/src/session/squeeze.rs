@@ -10,10 +10,9 @@ use crate::kernels::{PackedOp, PackedPool};
 use crate::ops::Units;
 
 /// What one operator has to do with an average.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Nothing.
-    #[default]
     None,
     /// What it stores first or second is summed up for the operator behind it.
     Sums(usize),

@@ -52,8 +52,7 @@ const COPY: usize = 8;
 pub(in super::super) fn choose<I: Isa>(body: &Body, shelf: &Shelf) -> Option<Division> {
     let threads = shelf.threads;
     let channels = body.channels_out.div_ceil(CHANNEL_GRANULE).div_ceil(threads) * CHANNEL_GRANULE;
-    let value_bytes: usize = body.epilogue.value_bytes().iter().sum();
-    let fits = body.geometry.pixels() * channels * value_bytes <= COLUMN_BYTES;
+    let fits = body.output_bytes(channels) <= COLUMN_BYTES;
     let has_parts = threads > 1 && channels < body.channels_out && fits;
     let (in_bands, in_columns) = (bands::<I>(body, threads), columns::<I>(body, channels));
     let (time, division) = if shelf.columns.unwrap_or(has_parts && in_columns < in_bands) {

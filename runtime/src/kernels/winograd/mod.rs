@@ -29,7 +29,7 @@ mod weights;
 use self::product::ZEROS;
 use super::conv::{Body, Source};
 use super::live::{LINE, Live};
-use super::pack::{Packed, Shelf};
+use super::pack::{Packed, Shelf, within};
 use super::scratch::{Scratch, ScratchSize};
 use crate::isa::Isa;
 use crate::pages::Pages;
@@ -132,9 +132,7 @@ impl Weights {
     /// The panels of some channels, which begin at a multiple of [`super::indirect::CHANNEL_GRANULE`].
     #[inline(always)]
     fn of_channels(&self, channels: &Range<usize>) -> &[Panel] {
-        let first = self.panels.partition_point(|p| p.channels.1 <= channels.start);
-        let end = self.panels.partition_point(|p| p.channels.0 < channels.end);
-        &self.panels[first..end]
+        within(&self.panels, channels, |p| p.channels)
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
