@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use kenar::quant::{MULTIPLIER_BITS, significant};
+
 use super::prepare::Conv;
 use super::report::Guard;
 use crate::quantize::{Patches, Rounding, WeightMethod, bias, bias_correction, weights};
@@ -72,7 +74,7 @@ pub(crate) fn quantize(
         .enumerate()
         .map(|(row, &s)| {
             let unit = f64::from(unit) * written.map_or(1.0, |f| f64::from(f[row]));
-            (f64::from(input_scale) * f64::from(s) / unit) as f32
+            significant((f64::from(input_scale) * f64::from(s) / unit) as f32, MULTIPLIER_BITS)
         })
         .collect();
     Constants { weights: channels_last(&q.values, conv.shape), bias, multiplier, guards }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use kenar::desc::{self, DType, Epilogue, OpKind, Residual, Store, TensorId};
 use kenar::format::write::ModelWriter;
+use kenar::quant::{RESIDUAL_BITS, significant};
 
 use super::balance;
 use super::conv::{self, How};
@@ -339,10 +340,14 @@ impl<'a> Emitter<'a> {
 
     fn epilogue(&mut self, step: &Step, first: Option<Placed>, unit: f32) -> Result<Epilogue> {
         let residual = match step.residual {
-            Some((v, dtype)) => Some(Residual {
-                tensor: self.tensor(v, dtype)?,
-                multiplier: ratio(self.scale(v, dtype), unit),
-            }),
+            Some((v, dtype)) => {
+                let multiplier = ratio(self.scale(v, dtype), unit);
+                let multiplier = match dtype {
+                    DType::I8 => significant(multiplier, RESIDUAL_BITS),
+                    DType::I16 => multiplier,
+                };
+                Some(Residual { tensor: self.tensor(v, dtype)?, multiplier })
+            }
             None => None,
         };
         let second = match &step.second {

@@ -29,7 +29,8 @@ pub struct Store {
 pub struct Residual {
     /// Same height, width and channels as the result; i8 or i16.
     pub tensor: TensorId,
-    /// `scale(r) / scale(q)`.
+    /// `scale(r) / scale(q)`. Kernels are faster where the tensor is i8 and this has at most
+    /// [`RESIDUAL_BITS`](crate::quant::RESIDUAL_BITS) significant bits.
     pub multiplier: f32,
 }
 
@@ -98,7 +99,8 @@ pub struct Conv2d {
     pub weights: Span,
     /// i32 per output channel. It holds the real bias only; zero-point corrections are the kernel's business.
     pub bias: Span,
-    /// f32 per output channel: `scale(x) * scale(w[o]) / scale(t)`.
+    /// f32 per output channel: `scale(x) * scale(w[o]) / scale(t)`. Kernels are faster where these have at most
+    /// [`MULTIPLIER_BITS`](crate::quant::MULTIPLIER_BITS) significant bits.
     pub multiplier: Span,
     /// f32 per output channel, finite: `t = t * slope[o]` where `t < 0`, right behind `t = f32(acc) * m[o]` and before
     /// the residual. PReLU and leaky ReLU; with slope 0 a ReLU whose result is then added to a skip.

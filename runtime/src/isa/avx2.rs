@@ -5,7 +5,7 @@ use super::ymm::{operations, proven};
 use super::{Isa, Kernel, Ordered, PairBlock, PairPanel, pairs, parted};
 use core::arch::x86_64::*;
 
-/// Token of AVX2.
+/// Token of AVX2 and FMA, which processors have together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
 
@@ -14,9 +14,10 @@ impl Avx2 {
     #[must_use]
     pub fn new() -> Option<Self> {
         #[cfg(feature = "std")]
-        let found = std::arch::is_x86_feature_detected!("avx2");
+        let found = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
         #[cfg(not(feature = "std"))]
-        let found = cfg!(target_feature = "avx2");
+        let found = cfg!(all(target_feature = "avx2", target_feature = "fma"));
         found.then_some(Self(()))
     }
 
@@ -27,7 +28,7 @@ impl Avx2 {
     }
 }
 
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 #[inline(never)]
 fn entered<K: Kernel>(isa: Avx2, kernel: K) -> K::Output {
     kernel.eval(isa)

@@ -132,6 +132,7 @@ impl Isa for Avx512Vnni {
     const NV: usize = 2;
     const WIDE: usize = 6;
     const FINISHES: bool = true;
+    const FUSES: bool = true;
     const TRANSLATES: bool = true;
     type F = __m512;
     type A<'a> = &'a [u8; 16];
@@ -294,6 +295,16 @@ impl Isa for Avx512Vnni {
     #[inline(always)]
     fn add_f32(self, a: __m512, b: __m512) -> __m512 {
         proven!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add_f32(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        proven!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn as_f32(self, v: __m512i) -> __m512 {
+        proven!(_mm512_castsi512_ps(v))
     }
 
     #[inline(always)]

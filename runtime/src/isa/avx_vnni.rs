@@ -4,7 +4,7 @@ use super::ymm::{operations, proven};
 use super::{Isa, Kernel, parted};
 use core::arch::x86_64::*;
 
-/// Token of AVX-VNNI.
+/// Token of AVX-VNNI, AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AvxVnni(());
 
@@ -14,9 +14,11 @@ impl AvxVnni {
     pub fn new() -> Option<Self> {
         #[cfg(feature = "std")]
         let found = std::arch::is_x86_feature_detected!("avxvnni")
-            && std::arch::is_x86_feature_detected!("avx2");
+            && std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
         #[cfg(not(feature = "std"))]
-        let found = cfg!(all(target_feature = "avxvnni", target_feature = "avx2"));
+        let found =
+            cfg!(all(target_feature = "avxvnni", target_feature = "avx2", target_feature = "fma"));
         found.then_some(Self(()))
     }
 
@@ -27,7 +29,7 @@ impl AvxVnni {
     }
 }
 
-#[target_feature(enable = "avx2,avxvnni")]
+#[target_feature(enable = "avx2,fma,avxvnni")]
 #[inline(never)]
 fn entered<K: Kernel>(isa: AvxVnni, kernel: K) -> K::Output {
     kernel.eval(isa)

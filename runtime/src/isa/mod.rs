@@ -95,6 +95,8 @@ pub trait Isa: Words {
     const FINISHES: bool;
     /// Whether there is [`Isa::pairs`], which is faster than [`Isa::dp`].
     const PAIRS: bool = false;
+    /// Whether [`Isa::mul_add_f32`] rounds once and takes the time of a product.
+    const FUSES: bool = false;
     /// Whether [`Isa::translate`] needs so few registers that it can run beside a tile's sums.
     const TRANSLATES: bool;
 
@@ -205,6 +207,16 @@ pub trait Isa: Words {
     fn div_f32(self, a: Self::F, b: Self::F) -> Self::F;
     /// Sum, rounded.
     fn add_f32(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once or, where the set does not do that, twice: the same where the product is an f32.
+    #[inline(always)]
+    fn mul_add_f32(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.add_f32(self.mul_f32(a, b), c)
+    }
+    /// The f32 of these bits. Only for sets with [`Isa::FUSES`].
+    #[inline(always)]
+    fn as_f32(self, _: Self::I) -> Self::F {
+        unreachable!("the set does not fuse")
+    }
     /// Smaller of two numbers, neither NaN.
     fn min_f32(self, a: Self::F, b: Self::F) -> Self::F;
     /// Larger of two numbers, neither NaN.

@@ -180,6 +180,11 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    fn mul_add_f32(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        proven!(vfmaq_f32(c, a, b))
+    }
+
+    #[inline(always)]
     fn min_f32(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         proven!(vminq_f32(a, b))
     }

@@ -18,6 +18,7 @@ macro_rules! operations {
         const LANES: usize = 8;
         const NV: usize = 2;
         const FINISHES: bool = true;
+        const FUSES: bool = true;
         const TRANSLATES: bool = false;
         type F = __m256;
         type A<'a> = &'a [u8; 16];
@@ -100,6 +101,16 @@ macro_rules! operations {
         #[inline(always)]
         fn add_f32(self, a: __m256, b: __m256) -> __m256 {
             proven!(_mm256_add_ps(a, b))
+        }
+
+        #[inline(always)]
+        fn mul_add_f32(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            proven!(_mm256_fmadd_ps(a, b, c))
+        }
+
+        #[inline(always)]
+        fn as_f32(self, v: __m256i) -> __m256 {
+            proven!(_mm256_castsi256_ps(v))
         }
 
         #[inline(always)]

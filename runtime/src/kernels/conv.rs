@@ -2,6 +2,7 @@
 
 use super::epilogue::{Ends, MAX_LANES, Operand, PackedEpilogue, channels_f32};
 use super::geometry::Geometry;
+use super::raised::Raised;
 use super::scale::Scale;
 use super::tuned::{Blocking, Problem};
 use super::winograd::Division;
@@ -11,6 +12,7 @@ use crate::desc::{Conv2d, TensorDesc};
 use crate::isa::{Isa, Kernel, Platform};
 use crate::ops::Units;
 use crate::pages::Pages;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -36,13 +38,15 @@ pub(super) struct Body {
     /// The byte that stands for 0.0 in the arena.
     pub zero: u8,
     /// Folded, padded by [`MAX_LANES`].
-    pub bias: Vec<i32>,
+    pub bias: Box<[i32]>,
     /// Padded by [`MAX_LANES`].
-    pub multiplier: Vec<f32>,
+    pub multiplier: Box<[f32]>,
+    /// How sums can be raised that are finished in registers.
+    pub raised: Box<Raised>,
     /// Factors below zero, padded by [`MAX_LANES`].
-    slope: Option<Vec<f32>>,
+    slope: Option<Box<[f32]>>,
     /// Factors behind SiLU, padded by [`MAX_LANES`].
-    silu: Option<Vec<f32>>,
+    silu: Option<Box<[f32]>>,
     pub epilogue: PackedEpilogue,
 }
 
@@ -152,6 +156,17 @@ impl PackedConv {
         match &self.method {
             Method::Indirect(w) => w.is_in_pairs(),
             Method::Grouped(w) => w.is_in_pairs(),
+            _ => false,
+        }
+    }
+
+    /// Whether all sums are raised that are finished in registers.
+    #[cfg(test)]
+    pub(crate) fn is_raised(&self) -> bool {
+        match &self.method {
+            Method::Indirect(w) => w.is_raised(),
+            Method::Grouped(w) => w.is_raised(),
+            Method::Stem(w) => w.is_raised(),
             _ => false,
         }
     }
@@ -362,7 +377,10 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> (Bod
         sums.push(Sums::new(channel));
     }
     let folded = bias.zip(&sums).map(|(b, sums)| b.wrapping_sub(zero_point.wrapping_mul(sums.sum)));
-    let folded = folded.chain([0; MAX_LANES * 4]).collect();
+    let folded: Box<[i32]> = folded.chain([0; MAX_LANES * 4]).collect();
+    let multiplier = channels_f32(lookup.bytes(conv.multiplier));
+    let ranges = folded.iter().zip(&sums).map(|(bias, sums)| sums.range::<I>(*bias));
+    let raised = Raised::new(ranges.zip(multiplier.iter().copied()), MAX_LANES * 4);
     let mut epilogue = PackedEpilogue::new(&conv.epilogue, lookup, I::BIAS);
     if conv.slope.is_none() {
         epilogue.bound(most(conv, lookup, &sums));
@@ -374,7 +392,8 @@ fn body<I: Isa>(conv: &Conv2d, input: &TensorDesc, lookup: &impl Lookup) -> (Bod
         depth,
         zero: zero_point as u8,
         bias: folded,
-        multiplier: channels_f32(lookup.bytes(conv.multiplier)),
+        multiplier,
+        raised: Box::new(raised),
         slope: conv.slope.map(|s| channels_f32(lookup.bytes(s))),
         silu: conv.silu.map(|f| channels_f32(lookup.bytes(f))),
         epilogue,
@@ -404,6 +423,15 @@ impl Sums {
             sums.magnitude += u32::from(magnitude as u16);
         }
         sums
+    }
+
+    /// Between which values sums of products with stored activations are that start from `bias`.
+    fn range<I: Isa>(&self, bias: i32) -> (i64, i64) {
+        let (above, below) = (i64::from(127 + I::BIAS), i64::from(128 - I::BIAS));
+        let positive = i64::from(self.magnitude.wrapping_add_signed(self.sum) / 2);
+        let negative = i64::from(self.magnitude) - positive;
+        let bias = i64::from(bias);
+        (bias - positive * below - negative * above, bias + positive * above + negative * below)
     }
 
     /// The largest magnitude of a sum of products with stored activations.

@@ -7,7 +7,7 @@ use super::quads::Pixels;
 use super::{Io, Lookup};
 use crate::desc::{DType, OpKind, Store, TensorDesc, TensorId};
 use crate::isa::{Isa, Kernel, Platform};
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use core::ops::Range;
 
 /// An elementwise operator.
@@ -29,7 +29,7 @@ enum Scale {
     /// `t = f32(x' * g') * m`, with a gate per channel or per element.
     Gate { gate: Operand, per_channel: bool, multiplier: f32 },
     /// `t = f32(x') * a[c]; t = t + b[c]`
-    Affine(Vec<f32>, Vec<f32>),
+    Affine(Box<[f32]>, Box<[f32]>),
 }
 
 impl PackedElementwise {

@@ -5,17 +5,17 @@
 
 use super::Lookup;
 use super::form::{Form, Parts};
-use super::live::{Live, LiveStore};
+use super::live::{Live, LiveResidual, LiveSecond, LiveStore};
 use crate::desc::{Affine, DType, Epilogue, Store, TensorDesc};
 use crate::isa::Isa;
+use crate::quant::{RESIDUAL_BITS, has_bits};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 /// Lanes of the widest vector: per-channel arrays are padded by as many values.
 pub(super) const MAX_LANES: usize = 16;
 
 /// Per-channel f32 constants, padded for vector loads.
-pub(super) fn channels_f32(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn channels_f32(bytes: &[u8]) -> Box<[f32]> {
     let values = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
     values.chain([0.0; MAX_LANES]).collect()
 }
@@ -42,6 +42,11 @@ impl Operand {
     /// The largest magnitude of `x - zero_point`.
     pub fn most(&self) -> f64 {
         if self.dtype == DType::I8 { 255.0 } else { 65_535.0 }
+    }
+
+    /// Whether the product of `x - zero_point` and a multiplier is always an f32.
+    pub fn is_exact(&self, multiplier: f32) -> bool {
+        self.dtype == DType::I8 && multiplier.is_normal() && has_bits(multiplier, RESIDUAL_BITS)
     }
 
     /// `x - zero_point` of the elements from `index` on.
@@ -95,11 +100,19 @@ pub(super) fn stored_table(table: &[u8], bias: i32) -> [u8; 256] {
 
 /// An epilogue ready to run.
 pub(super) struct PackedEpilogue {
-    residual: Option<(Operand, f32)>,
+    /// With its multiplier, and whether all products with that are f32.
+    residual: Option<(Operand, f32, bool)>,
     store: Option<PackedStore>,
-    second: Option<(Vec<f32>, Vec<f32>, PackedStore)>,
+    second: Option<PackedSecond>,
     /// See [`PackedEpilogue::bound`].
     bounded: bool,
+}
+
+struct PackedSecond {
+    /// Factor of each channel, and what is added, if that is not always 0.
+    a: Box<[f32]>,
+    b: Option<Box<[f32]>>,
+    store: PackedStore,
 }
 
 /// Below it, `Isa::round` needs no clamp before it.
@@ -116,12 +129,14 @@ impl PackedEpilogue {
     pub fn new(epilogue: &Epilogue, lookup: &impl Lookup, bias: i32) -> Self {
         let pack = |(Affine { a, b }, store): &(Affine, Store)| {
             let (a, b) = (channels_f32(lookup.bytes(*a)), channels_f32(lookup.bytes(*b)));
-            (a, b, PackedStore::new(store, lookup, bias))
+            let b = Some(b).filter(|b| b.iter().any(|b| *b != 0.0));
+            PackedSecond { a, b, store: PackedStore::new(store, lookup, bias) }
         };
         Self {
             residual: epilogue
                 .residual
-                .map(|r| (Operand::new(&lookup.tensor(r.tensor), bias), r.multiplier)),
+                .map(|r| (Operand::new(&lookup.tensor(r.tensor), bias), r.multiplier))
+                .map(|(operand, multiplier)| (operand, multiplier, operand.is_exact(multiplier))),
             store: epilogue.store.as_ref().map(|s| PackedStore::new(s, lookup, bias)),
             second: epilogue.second.as_ref().map(pack),
             bounded: false,
@@ -135,14 +150,13 @@ impl PackedEpilogue {
         let largest = |values: &[f32]| values.iter().fold(0f32, |m, v| m.max(v.abs()));
         let residual = self
             .residual
-            .map_or(0.0, |(operand, multiplier)| operand.most() * f64::from(multiplier.abs()));
+            .map_or(0.0, |(operand, multiplier, _)| operand.most() * f64::from(multiplier.abs()));
         let most = most + residual;
-        let second = self
-            .second
-            .as_ref()
-            .map_or(0.0, |(a, b, _)| most * f64::from(largest(a)) + f64::from(largest(b)));
+        let second = self.second.as_ref().map_or(0.0, |PackedSecond { a, b, .. }| {
+            most * f64::from(largest(a)) + b.as_deref().map_or(0.0, |b| f64::from(largest(b)))
+        });
         let simple = |store: &PackedStore| store.dtype == DType::I8 || store.zero_point == 0;
-        let stores = self.store.iter().chain(self.second.as_ref().map(|(_, _, store)| store));
+        let stores = self.store.iter().chain(self.second.as_ref().map(|second| &second.store));
         self.bounded = most.max(second) < MOST && stores.into_iter().all(simple);
     }
 
@@ -159,15 +173,18 @@ impl PackedEpilogue {
 
     /// What it does to quads, on a platform that adds `bias` to stored bytes.
     pub fn form(&self, bias: i32) -> Form {
-        let stores = || self.store.iter().chain(self.second.as_ref().map(|(.., store)| store));
+        let stores = || self.store.iter().chain(self.second.as_ref().map(|second| &second.store));
         if stores().any(|s| s.table.is_some()) {
             return Form::Any;
         }
-        let residual = self.residual.as_ref().map(|(operand, _)| operand);
+        if self.residual.is_some_and(|(.., exact)| !exact) {
+            return Form::Any;
+        }
+        let residual = self.residual.as_ref().map(|(operand, ..)| operand);
         Form::of(Parts {
             residual: residual.map(|r| r.dtype),
             store: self.store.as_ref().map(|s| s.dtype),
-            second: self.second.as_ref().map(|(.., s)| s.dtype),
+            second: self.second.as_ref().map(|second| second.store.dtype),
             whole: residual.is_none_or(|r| r.dtype == DType::I8 && r.zero_point == bias - 128)
                 && stores().all(|s| s.is_whole(bias)),
         })
@@ -183,14 +200,14 @@ impl PackedEpilogue {
     /// the map may be seen as one long pixel.
     pub fn is_flat(&self, channels: usize) -> bool {
         self.second.is_none()
-            && self.residual.is_none_or(|(r, _)| r.pixel_stride == channels)
+            && self.residual.is_none_or(|(r, ..)| r.pixel_stride == channels)
             && self.store.as_ref().is_none_or(|s| s.pixel_stride == channels)
     }
 
     /// Bytes of a value of either store; 0 where there is none.
     pub fn value_bytes(&self) -> [usize; 2] {
         let bytes = |store: &PackedStore| store.dtype.bytes() as usize;
-        let second = self.second.as_ref().map_or(0, |(.., store)| bytes(store));
+        let second = self.second.as_ref().map_or(0, |second| bytes(&second.store));
         [self.store.as_ref().map_or(0, bytes), second]
     }
 
@@ -206,17 +223,21 @@ impl PackedEpilogue {
     ) -> Live<'a, I> {
         Live {
             bounded: self.bounded,
-            residual: self
-                .residual
-                .zip(ends.residual)
-                .map(|((operand, multiplier), bytes)| (operand, isa.splat_f32(multiplier), bytes)),
+            residual: self.residual.zip(ends.residual).map(
+                |((operand, multiplier, is_exact), bytes)| {
+                    let multiplier = isa.splat_f32(multiplier);
+                    LiveResidual { operand, multiplier, is_exact, bytes }
+                },
+            ),
             store: self
                 .store
                 .as_ref()
                 .zip(ends.store)
                 .map(|(s, out)| LiveStore::new(isa, s, out, first, width)),
-            second: self.second.as_ref().zip(ends.second).map(|((a, b, s), out)| {
-                (a.as_slice(), b.as_slice(), LiveStore::new(isa, s, out, first, width))
+            second: self.second.as_ref().zip(ends.second).map(|(second, out)| LiveSecond {
+                a: &second.a,
+                b: second.b.as_deref(),
+                store: LiveStore::new(isa, &second.store, out, first, width),
             }),
         }
     }

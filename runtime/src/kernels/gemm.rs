@@ -7,7 +7,7 @@
 //! 3x3 128-128 @28). Tested through `conv`.
 
 use super::quads::Pixels;
-use super::scale::scaled;
+use super::scale::Scales;
 use crate::isa::{Isa, Kernel, Runs};
 
 /// Most rows of a tile on any instruction set.
@@ -65,7 +65,7 @@ impl ToMemory<'_> {
 pub(super) fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
     isa: I,
     acc: &[[I::I; NV]; MR],
-    scale: &[I::F; NV],
+    scales: &Scales<I, NV>,
     pixels: &mut Pixels<'_, I>,
 ) {
     let per_quad = const { 4 / NV };
@@ -74,12 +74,12 @@ pub(super) fn rows<I: Isa, const MR: usize, const NV: usize, const Q: usize>(
         // The last four move back and finish some rows again.
         let first = first.min(MR.saturating_sub(4));
         let quad = [acc[first][0], acc[first + 1][0], acc[first + 2][0], acc[first + 3][0]];
-        pixels.quad::<NV>(isa, scaled(isa, quad, scale), first, first + 3);
+        pixels.quad::<NV>(isa, scales.values(isa, quad), first, first + 3);
     } else if NV > 1 && first < MR {
         // An odd row at the end is finished twice.
         let last = (first + per_quad - 1).min(MR - 1);
         let quad = [acc[first][0], acc[first][1 % NV], acc[last][2 % NV], acc[last][3 % NV]];
-        pixels.quad::<NV>(isa, scaled(isa, quad, scale), first, last);
+        pixels.quad::<NV>(isa, scales.values(isa, quad), first, last);
     }
 }
 

@@ -61,6 +61,12 @@ impl Weights {
         matches!(self, Self::Woven(w) if w.is_in_pairs())
     }
 
+    /// Whether all sums are raised.
+    #[cfg(test)]
+    pub fn is_raised(&self) -> bool {
+        matches!(self, Self::Woven(w) if w.is_raised())
+    }
+
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
         match self {
             Self::Woven(w) => w.attach(shelf),

@@ -47,7 +47,9 @@ pub(super) struct Panel {
     pub vectors: usize,
     /// If its products are those of pairs.
     pub paired: Option<Paired>,
-    /// How many of the panels from it on are full and have as many vectors, if it is full itself.
+    /// Whether its sums are raised where they are finished in registers.
+    raised: bool,
+    /// How many of the panels from it on are full, have as many vectors and are as raised, if it is full itself.
     alike: usize,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Weights {
     panels: Vec<Panel>,
     /// What sums of products of pairs start from; empty if there are none.
     bias: Box<[i32]>,
+    /// What sums start from that are finished in registers.
+    starts: Box<[i32]>,
     /// Runs and bytes of a run, as the micro-kernel sees them.
     runs: usize,
     depth: usize,
@@ -132,20 +136,27 @@ impl Weights {
                     Some(order) => order.bytes::<I>(),
                     None => panel_bytes::<I>(runs, depth, vectors),
                 };
-                let (depth_start, paired) = (group * body.depth, None);
-                let (weights, channels) = ((len, bytes), (start, next));
-                panels.push(Panel { weights, channels, depth_start, vectors, paired, alike: 0 });
+                panels.push(Panel {
+                    weights: (len, bytes),
+                    channels: (start, next),
+                    depth_start: group * body.depth,
+                    vectors,
+                    paired: None,
+                    raised: body.raised.serves::<I>(start..next),
+                    alike: 0,
+                });
                 len += bytes;
                 start = next;
             }
         }
-        let (mut vectors, mut alike) = (0, 0);
+        let (mut last, mut alike) = (None, 0);
         for p in panels.iter_mut().rev() {
-            alike = match (p.is_whole::<I>(), p.vectors == vectors) {
+            let kind = Some((p.vectors, p.raised));
+            alike = match (p.is_whole::<I>(), kind == last) {
                 (true, true) => alike + 1,
                 (whole, _) => usize::from(whole),
             };
-            (p.alike, vectors) = (alike, p.vectors);
+            (p.alike, last) = (alike, kind);
         }
         let (packed, out) = shelf.take(len);
         for (index, p) in panels.iter_mut().enumerate() {
@@ -171,6 +182,10 @@ impl Weights {
                 order.take_offsets(bias, |n| source.channel(p.channels.0 + n));
             }
         }
+        let mut starts = if bias.is_empty() { body.bias.to_vec() } else { bias.clone() };
+        for p in panels.iter().filter(|p| p.raised) {
+            body.raised.raise(&mut starts[p.channels.0..p.channels.1], |n| p.channels.0 + n);
+        }
         let can = groups == 1 && runs <= MAX_RUNS && g.pixels() > 1;
         let in_columns = can
             && shelf.columns.unwrap_or_else(|| {
@@ -178,8 +193,14 @@ impl Weights {
                 let wide = body.channels_out >= 2 * CHANNEL_GRANULE * shelf.threads;
                 shelf.threads > 1 && few && wide && len > usize::from(BLOCK_KIB) << 10
             });
-        let bias = bias.into();
-        Self { packed, panels, bias, runs, depth, walk, blocking, padding, in_columns }
+        let (bias, starts) = (bias.into(), starts.into());
+        Self { packed, panels, bias, starts, runs, depth, walk, blocking, padding, in_columns }
+    }
+
+    /// Whether all sums are raised that are finished in registers.
+    #[cfg(test)]
+    pub fn is_raised(&self) -> bool {
+        self.panels.iter().all(|panel| panel.raised)
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -396,12 +417,12 @@ pub(super) fn run<I: Isa>(
                     asked += panels::asked(these, count * steps);
                     rest = others;
                     if finishes {
-                        let bias = if rows.is_some() { &weights.bias[..] } else { &body.bias };
                         let panels = Panels {
                             body,
                             panels: these,
                             packed,
-                            bias,
+                            bias: &weights.starts,
+                            raised: p.raised,
                             ahead,
                             runs,
                             steps,

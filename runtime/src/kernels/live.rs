@@ -94,9 +94,24 @@ impl<'a, I: Isa> LiveStore<'a, I> {
 /// An epilogue in registers.
 pub(super) struct Live<'a, I: Isa> {
     pub bounded: bool,
-    pub residual: Option<(Operand, I::F, &'a [u8])>,
+    pub residual: Option<LiveResidual<'a, I>>,
     pub store: Option<LiveStore<'a, I>>,
-    pub second: Option<(&'a [f32], &'a [f32], LiveStore<'a, I>)>,
+    pub second: Option<LiveSecond<'a, I>>,
+}
+
+pub(super) struct LiveSecond<'a, I: Isa> {
+    /// Factor of each channel, and what is added, if that is not always 0.
+    pub a: &'a [f32],
+    pub b: Option<&'a [f32]>,
+    pub store: LiveStore<'a, I>,
+}
+
+pub(super) struct LiveResidual<'a, I: Isa> {
+    pub operand: Operand,
+    pub multiplier: I::F,
+    /// Whether all products with the multiplier are f32.
+    pub is_exact: bool,
+    pub bytes: &'a [u8],
 }
 
 /// Sums of some pixels for one vector of channels.
@@ -166,7 +181,7 @@ impl<'a, I: Isa> Live<'a, I> {
         if let Some(store) = &mut self.store {
             store.look_up(isa, pixels.clone(), channel, channels);
         }
-        if let Some((.., store)) = &mut self.second {
+        if let Some(LiveSecond { store, .. }) = &mut self.second {
             store.look_up(isa, pixels, channel, channels);
         }
     }
@@ -175,7 +190,7 @@ impl<'a, I: Isa> Live<'a, I> {
     #[inline(always)]
     pub fn put(&mut self, isa: I, t: I::F, pixel: usize, channel: usize, lanes: usize) {
         let t = match &self.residual {
-            Some((operand, multiplier, bytes)) => {
+            Some(LiveResidual { operand, multiplier, bytes, .. }) => {
                 let r = operand.load(isa, bytes, pixel * operand.pixel_stride + channel);
                 isa.add_f32(t, isa.mul_f32(isa.to_f32(r), *multiplier))
             }
@@ -184,9 +199,9 @@ impl<'a, I: Isa> Live<'a, I> {
         if let Some(store) = &mut self.store {
             store.put(isa, t, pixel, channel, lanes);
         }
-        if let Some((a, b, store)) = &mut self.second {
+        if let Some(LiveSecond { a, b, store }) = &mut self.second {
             let u = isa.mul_f32(t, isa.load_f32(&a[channel..]));
-            let u = isa.add_f32(u, isa.load_f32(&b[channel..]));
+            let u = b.map_or(u, |b| isa.add_f32(u, isa.load_f32(&b[channel..])));
             store.put(isa, u, pixel, channel, lanes);
         }
     }

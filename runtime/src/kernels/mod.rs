@@ -29,6 +29,7 @@ mod panels;
 mod peak;
 mod pool;
 mod quads;
+mod raised;
 mod scale;
 mod scratch;
 mod segment;

@@ -8,6 +8,7 @@ use super::indirect::Panel;
 use super::live::{LINE, Live};
 use super::paired::{self, ASKS, Rows};
 use super::quads::Pixels;
+use super::scale::Scales;
 use crate::isa::{Isa, Kernel, Runs};
 use core::ops::Range;
 
@@ -15,9 +16,11 @@ use core::ops::Range;
 pub(super) struct Panels<'p, 'a, I: Isa> {
     pub body: &'p Body,
     pub panels: &'p [Panel],
-    /// Where the panels' weights are, what their sums start from, and what is asked for from memory meanwhile.
+    /// Where the panels' weights are, what their sums start from, raised or not, and what is asked for from memory
+    /// meanwhile.
     pub packed: &'p [i8],
     pub bias: &'p [i32],
+    pub raised: bool,
     pub ahead: &'p [i8],
     /// Activations, `steps` steps of 16 bytes in every run.
     pub runs: &'p Runs<'p, MAX_ROWS>,
@@ -51,7 +54,7 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
     #[inline(always)]
     fn eval<I: Isa>(self, _: I) {
         let Self { isa, panels: all } = self;
-        let Panels { body, panels, packed, bias, mut ahead, runs, steps, live, .. } = all;
+        let Panels { body, panels, packed, bias, raised, mut ahead, runs, steps, live, .. } = all;
         let mut pairs = all.rows;
         let (Some(first), Some(last)) = (panels.first(), panels.last()) else { return };
         let (vector, channels) = (NV * I0::LANES, first.channels.0..last.channels.1);
@@ -66,10 +69,13 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
         let mut have = None;
         // Cut beforehand: what is cut in every turn is checked in every turn.
         let biases = bias[channels.clone()].chunks_exact(vector);
-        let scales = body.multiplier[channels.clone()].chunks_exact(vector);
+        let multipliers = body.multiplier[channels.clone()].chunks_exact(vector);
+        let mut offsets = body.raised.offset(channels.start)[..channels.len()].chunks_exact(vector);
         let of_run = 4 * steps * NV * 4 * I0::LANES;
         let mut rest = &packed[first.weights.0..last.weights.0 + last.weights.1];
-        for (index, ((p, bias), scale)) in panels.iter().zip(biases).zip(scales).enumerate() {
+        for (index, ((p, bias), multiplier)) in
+            panels.iter().zip(biases).zip(multipliers).enumerate()
+        {
             let channel = index * vector;
             if let Some((area, element)) = far.filter(|_| channel.is_multiple_of(LINE)) {
                 // One tile ahead: a tile of few products ends before its residual has come.
@@ -105,17 +111,16 @@ impl<I0: Isa, const MR: usize, const NV: usize, const FORM: u8, const IN_PAIRS: 
             }
             let asked = asked(core::slice::from_ref(p), runs.count() * steps);
             ahead = ahead.get(asked..).unwrap_or(&[]);
-            let scale: [I0::F; NV] =
-                core::array::from_fn(|n| isa.load_f32(&scale[n * I0::LANES..]));
+            let scales = Scales::new(isa, multiplier, offsets.next().filter(|_| raised));
             ends.begin_with(channel);
             // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
-            rows::<I0, MR, NV, 0>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 1>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 2>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 3>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 4>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 5>(isa, &acc, &scale, &mut ends);
-            rows::<I0, MR, NV, 6>(isa, &acc, &scale, &mut ends);
+            rows::<I0, MR, NV, 0>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 1>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 2>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 3>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 4>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 5>(isa, &acc, &scales, &mut ends);
+            rows::<I0, MR, NV, 6>(isa, &acc, &scales, &mut ends);
         }
         if FORM == Form::Any as u8 {
             live.after_quads(isa, all.pixels, channels.start, channels.len());

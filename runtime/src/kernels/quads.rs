@@ -4,7 +4,7 @@
 //! read and written is checked once for a tile.
 
 use super::form::Form;
-use super::live::{Constants, FAR, Live, LiveStore};
+use super::live::{Constants, FAR, Live, LiveResidual, LiveSecond, LiveStore};
 use crate::desc::DType;
 use crate::isa::{Area, AreaMut, Isa};
 
@@ -12,7 +12,7 @@ use crate::isa::{Area, AreaMut, Isa};
 pub(super) struct Pixels<'t, I: Isa> {
     residual: Option<Residual<'t, I>>,
     store: Option<Stored<'t, I>>,
-    second: Option<(&'t [f32], &'t [f32], Stored<'t, I>)>,
+    second: Option<Second<'t, I>>,
     /// Of these channels the one that quads begin with.
     from: usize,
 }
@@ -27,6 +27,8 @@ struct Residual<'t, I: Isa> {
     /// Whether that is 0.
     is_centred: bool,
     factor: I::F,
+    /// Whether all products with it are f32.
+    is_exact: bool,
 }
 
 impl<I: Isa> Residual<'_, I> {
@@ -34,8 +36,20 @@ impl<I: Isa> Residual<'_, I> {
     #[inline(always)]
     fn add(&self, isa: I, t: I::F, r: I::I) -> I::F {
         let r = if self.is_centred { r } else { isa.add(r, self.offset) };
-        isa.add_f32(t, isa.mul_f32(isa.to_f32(r), self.factor))
+        let r = isa.to_f32(r);
+        if self.is_exact {
+            isa.mul_add_f32(r, self.factor, t)
+        } else {
+            isa.add_f32(t, isa.mul_f32(r, self.factor))
+        }
     }
+}
+
+/// As [`LiveSecond`].
+struct Second<'t, I: Isa> {
+    a: &'t [f32],
+    b: Option<&'t [f32]>,
+    store: Stored<'t, I>,
 }
 
 struct Stored<'t, I: Isa> {
@@ -132,7 +146,7 @@ impl<'t, I: Isa> Pixels<'t, I> {
     ) -> Self {
         // No closures: compilers leave them as functions, and what is in registers is lost around a call.
         let residual = match &live.residual {
-            Some((operand, factor, bytes)) => {
+            Some(LiveResidual { operand, multiplier, is_exact, bytes }) => {
                 let element = operand.dtype.bytes() as usize;
                 let first = (pixel * operand.pixel_stride + channel) * element;
                 let step = operand.pixel_stride * element;
@@ -142,7 +156,8 @@ impl<'t, I: Isa> Pixels<'t, I> {
                     dtype: operand.dtype,
                     offset: isa.splat(-operand.zero_point),
                     is_centred: operand.zero_point == 0,
-                    factor: *factor,
+                    factor: *multiplier,
+                    is_exact: *is_exact,
                 })
             }
             None => None,
@@ -153,10 +168,11 @@ impl<'t, I: Isa> Pixels<'t, I> {
             None => None,
         };
         let second = match &mut live.second {
-            Some((a, b, s)) => {
-                let (a, b) = (&a[channel..][..channels], &b[channel..][..channels]);
-                Some((a, b, Stored::new(s, pixels, channel, channels)))
-            }
+            Some(LiveSecond { a, b, store }) => Some(Second {
+                a: &a[channel..][..channels],
+                b: b.as_ref().map(|b| &b[channel..][..channels]),
+                store: Stored::new(store, pixels, channel, channels),
+            }),
             None => None,
         };
         Self { residual, store, second, from: 0 }
@@ -185,7 +201,8 @@ impl<'t, I: Isa> Pixels<'t, I> {
         let residual = match (residual, parts.residual) {
             (Some(r), Some(dtype)) => {
                 // What is loaded for 0.0 is 0 if it is the smallest of bytes without a sign.
-                Some(Residual { dtype, is_centred: parts.whole && I::BIAS == 128, ..r })
+                let is_centred = parts.whole && I::BIAS == 128;
+                Some(Residual { dtype, is_centred, is_exact: true, ..r })
             }
             (None, None) => None,
             _ => return None,
@@ -196,7 +213,9 @@ impl<'t, I: Isa> Pixels<'t, I> {
             _ => return None,
         };
         let second = match (second, parts.second) {
-            (Some((a, b, s)), Some(dtype)) => Some((a, b, s.of(dtype, parts.whole))),
+            (Some(Second { a, b, store }), Some(dtype)) => {
+                Some(Second { a, b, store: store.of(dtype, parts.whole) })
+            }
             (None, None) => None,
             _ => return None,
         };
@@ -257,14 +276,26 @@ impl<'t, I: Isa> Pixels<'t, I> {
         if let Some(store) = &mut self.store {
             store.put::<NV>(isa, t, (row, last), from);
         }
-        if let Some((a, b, store)) = &mut self.second {
-            let (a, b) = (&a[from..], &b[from..]);
+        if let Some(Second { a, b, store }) = &mut self.second {
+            let a = factors::<I, NV>(isa, &a[from..]);
             let u = [
-                affine(isa, t[0], a, b),
-                affine(isa, t[1], &a[1 % NV * I::LANES..], &b[1 % NV * I::LANES..]),
-                affine(isa, t[2], &a[2 % NV * I::LANES..], &b[2 % NV * I::LANES..]),
-                affine(isa, t[3], &a[3 % NV * I::LANES..], &b[3 % NV * I::LANES..]),
+                isa.mul_f32(t[0], a[0]),
+                isa.mul_f32(t[1], a[1]),
+                isa.mul_f32(t[2], a[2]),
+                isa.mul_f32(t[3], a[3]),
             ];
+            let u = match b {
+                Some(b) => {
+                    let b = factors::<I, NV>(isa, &b[from..]);
+                    [
+                        isa.add_f32(u[0], b[0]),
+                        isa.add_f32(u[1], b[1]),
+                        isa.add_f32(u[2], b[2]),
+                        isa.add_f32(u[3], b[3]),
+                    ]
+                }
+                None => u,
+            };
             store.put::<NV>(isa, u, (row, last), from);
         }
     }
@@ -279,8 +310,13 @@ fn translated<I: Isa>(isa: I, table: Option<&[u8; 256]>, bytes: I::B) -> I::B {
     }
 }
 
-/// `t * a + b`, rounded twice.
+/// Of `NV` vectors of channels, for each vector of a quad.
 #[inline(always)]
-fn affine<I: Isa>(isa: I, t: I::F, a: &[f32], b: &[f32]) -> I::F {
-    isa.add_f32(isa.mul_f32(t, isa.load_f32(a)), isa.load_f32(b))
+fn factors<I: Isa, const NV: usize>(isa: I, values: &[f32]) -> [I::F; 4] {
+    [
+        isa.load_f32(values),
+        isa.load_f32(&values[1 % NV * I::LANES..]),
+        isa.load_f32(&values[2 % NV * I::LANES..]),
+        isa.load_f32(&values[3 % NV * I::LANES..]),
+    ]
 }

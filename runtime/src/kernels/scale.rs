@@ -36,19 +36,52 @@ impl<I: Isa> Scale<I> {
     }
 }
 
-/// Sums of `NV` vectors of channels of `4 / NV` pixels, times their multipliers.
-#[inline(always)]
-pub(super) fn scaled<I: Isa, const NV: usize>(
-    isa: I,
-    sums: [I::I; 4],
-    scale: &[I::F; NV],
-) -> [I::F; 4] {
-    [
-        isa.mul_f32(isa.to_f32(sums[0]), scale[0]),
-        isa.mul_f32(isa.to_f32(sums[1]), scale[1 % NV]),
-        isa.mul_f32(isa.to_f32(sums[2]), scale[2 % NV]),
-        isa.mul_f32(isa.to_f32(sums[3]), scale[3 % NV]),
-    ]
+/// Multipliers of `NV` vectors of channels, where nothing else is done to sums.
+pub(super) struct Scales<I: Isa, const NV: usize> {
+    multiplier: [I::F; NV],
+    /// As [`Raised::offset`](super::raised::Raised::offset).
+    offset: [I::F; NV],
+    /// Whether the sums are raised.
+    raised: bool,
+}
+
+impl<I: Isa, const NV: usize> Scales<I, NV> {
+    /// Of as many channels as the vectors have lanes. With `offset` the sums are raised.
+    #[inline(always)]
+    pub fn new(isa: I, multiplier: &[f32], offset: Option<&[f32]>) -> Self {
+        let load = |values: &[f32]| core::array::from_fn(|n| isa.load_f32(&values[n * I::LANES..]));
+        let (offset, raised) = match offset {
+            Some(offset) => (load(offset), true),
+            None => ([isa.splat_f32(0.0); NV], false),
+        };
+        Self { multiplier: load(multiplier), offset, raised }
+    }
+
+    /// Sums of the vectors of `4 / NV` pixels, times their multipliers.
+    #[inline(always)]
+    pub fn values(&self, isa: I, sums: [I::I; 4]) -> [I::F; 4] {
+        let x = if I::FUSES && self.raised {
+            [isa.as_f32(sums[0]), isa.as_f32(sums[1]), isa.as_f32(sums[2]), isa.as_f32(sums[3])]
+        } else {
+            [isa.to_f32(sums[0]), isa.to_f32(sums[1]), isa.to_f32(sums[2]), isa.to_f32(sums[3])]
+        };
+        let m = [0, 1 % NV, 2 % NV, 3 % NV].map(|n| self.multiplier[n]);
+        if const { !I::FUSES } {
+            return [
+                isa.mul_f32(x[0], m[0]),
+                isa.mul_f32(x[1], m[1]),
+                isa.mul_f32(x[2], m[2]),
+                isa.mul_f32(x[3], m[3]),
+            ];
+        }
+        let o = [0, 1 % NV, 2 % NV, 3 % NV].map(|n| self.offset[n]);
+        [
+            isa.mul_add_f32(x[0], m[0], o[0]),
+            isa.mul_add_f32(x[1], m[1], o[1]),
+            isa.mul_add_f32(x[2], m[2], o[2]),
+            isa.mul_add_f32(x[3], m[3], o[3]),
+        ]
+    }
 }
 
 /// [`crate::quant::silu`] of every lane.

@@ -5,7 +5,7 @@ use super::epilogue::MAX_LANES;
 use super::geometry::Geometry;
 use super::live::{Column, Live};
 use super::quads::Pixels;
-use super::scale::scaled;
+use super::scale::Scales;
 use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
@@ -87,15 +87,15 @@ impl<W, I: Isa> Row<'_, '_, W, I> {
     pub fn take<const P: usize>(&mut self, isa: I, direct: bool, x: usize, acc: &[I::I; P]) {
         const { assert!(P == 1 || (P >= 4 && P <= 8)) };
         if I::FINISHES && P >= 4 && direct {
-            let scale = [isa.load_f32(&self.body.multiplier[self.channel..])];
+            let scales = Scales::<I, 1>::new(isa, &self.body.multiplier[self.channel..], None);
             let pixel = self.segment.y * self.body.geometry.output[1] + x;
             let mut pixels = Pixels::new(isa, self.live, (pixel, P), self.channel, I::LANES);
-            let quad = scaled(isa, [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]], &scale);
+            let quad = scales.values(isa, [acc[0], acc[1 % P], acc[2 % P], acc[3 % P]]);
             pixels.quad::<1>(isa, quad, 0, 3);
             if P > 4 {
                 let at = const { P.saturating_sub(4) };
                 let quad = [acc[at], acc[(at + 1) % P], acc[(at + 2) % P], acc[(at + 3) % P]];
-                pixels.quad::<1>(isa, scaled(isa, quad, &scale), at, at + 3);
+                pixels.quad::<1>(isa, scales.values(isa, quad), at, at + 3);
             }
             return;
         }

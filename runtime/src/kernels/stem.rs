@@ -12,10 +12,11 @@ use super::form::Form;
 use super::live::Live;
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::quads::Pixels;
-use super::scale::scaled;
+use super::scale::Scales;
 use super::segment::{MAX_PIXELS, Row, Segment, Sums, inside, segments, tiles};
 use crate::isa::{Isa, Kernel};
 use crate::pages::Pages;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Range;
 
@@ -29,7 +30,12 @@ const VECTORS: usize = 2;
 const WIDE_ROWS: usize = 6;
 
 /// Weights: per window row, per four bytes, per vector.
-pub(super) struct Weights(Packed);
+pub(super) struct Weights {
+    packed: Packed,
+    /// What sums start from, raised or not.
+    bias: Box<[i32]>,
+    raised: bool,
+}
 
 /// Pixels of a tile of some vectors.
 const fn rows<I: Isa>(vectors: usize) -> usize {
@@ -85,11 +91,23 @@ impl Weights {
         panel::<I>(out, vectors, body.channels_out, rows, row, |n, tap| {
             &source.channel(n)[tap * row..][..row]
         });
-        Self(packed)
+        // Only the sums of four vectors are always finished in registers.
+        let raised = vectors == 4 && body.raised.serves::<I>(0..body.channels_out);
+        let mut bias = body.bias.clone();
+        if raised {
+            body.raised.raise(&mut bias[..body.channels_out], |n| n);
+        }
+        Self { packed, bias, raised }
+    }
+
+    /// Whether sums are raised.
+    #[cfg(test)]
+    pub fn is_raised(&self) -> bool {
+        self.raised
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
-        self.0.attach(shelf);
+        self.packed.attach(shelf);
     }
 }
 
@@ -105,7 +123,7 @@ pub(super) fn run<I: Isa>(
     let mut sums = [const { Sums([0; MAX_PIXELS * MAX_LANES]) }; VECTORS];
     for segment in segments(&body.geometry, range, MAX_PIXELS) {
         let (sums, live) = (&mut sums, &mut live);
-        run_strip(isa, Strip { body, input, segment, weights: &weights.0, sums, live });
+        run_strip(isa, Strip { body, input, segment, weights, sums, live });
     }
 }
 
@@ -114,7 +132,7 @@ struct Strip<'a, 'l, I: Isa> {
     body: &'l Body,
     input: &'l [u8],
     segment: Segment,
-    weights: &'l [i8],
+    weights: &'l Weights,
     sums: &'l mut [Sums; VECTORS],
     live: &'l mut Live<'a, I>,
 }
@@ -170,14 +188,15 @@ impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Ke
         let quads = row_bytes.div_ceil(4);
         let apart = const { (P - 1) * S * D };
         let (span, columns) = (apart + 4 * quads, (P - 1) * S + g.size[1]);
-        let bias: [I::I; NV] = core::array::from_fn(|n| isa.load_i32(&body.bias[n * I::LANES..]));
+        let bias: [I::I; NV] =
+            core::array::from_fn(|n| isa.load_i32(&weights.bias[n * I::LANES..]));
         let padding = [body.zero; MAX_SPAN];
         for x in tiles::<P>(segment) {
             let left = (x * S).wrapping_sub(g.padding[1]);
             let inside = inside(left, 1, columns, g.input[1]);
             let mut acc: [[I::I; P]; NV] = core::array::from_fn(|n| [bias[n]; P]);
             let mut edge = padding;
-            for (ky, w) in weights.chunks_exact(quads * NV * 4 * I::LANES).enumerate() {
+            for (ky, w) in weights.packed.chunks_exact(quads * NV * 4 * I::LANES).enumerate() {
                 let bytes = match g.tap(0, segment.y, ky) {
                     Some(y) if inside == (0..columns) => {
                         &input[(y * g.input[1] + left) * D..][..span]
@@ -204,7 +223,7 @@ impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Ke
                 }
             }
             if NV == 4 {
-                finish_pixels(isa, body, &acc, segment.y * g.output[1] + x, live);
+                finish_pixels(isa, (body, weights.raised), &acc, segment.y * g.output[1] + x, live);
                 continue;
             }
             for (n, acc) in acc.iter().enumerate() {
@@ -228,24 +247,25 @@ impl<I: Isa, const D: usize, const S: usize, const NV: usize, const P: usize> Ke
 #[inline(always)]
 fn finish_pixels<I: Isa, const P: usize, const NV: usize>(
     isa: I,
-    body: &Body,
+    (body, raised): (&Body, bool),
     acc: &[[I::I; P]; NV],
     pixel: usize,
     live: &mut Live<'_, I>,
 ) {
-    let scale: [I::F; 4] = core::array::from_fn(|n| isa.load_f32(&body.multiplier[n * I::LANES..]));
+    let offset = raised.then(|| body.raised.offset(0));
+    let scales = Scales::<I, 4>::new(isa, &body.multiplier, offset);
     let pixels = Pixels::new(isa, live, (pixel, P), 0, 4 * I::LANES);
     let Some(mut pixels) = pixels.in_form::<{ Form::Store as u8 }>() else {
         unreachable!("another epilogue")
     };
     // Not a loop: compilers do not unroll one of this size, and index the accumulators in memory.
-    pixels.quad::<4>(isa, scaled(isa, of(acc, 0), &scale), 0, 0);
+    pixels.quad::<4>(isa, scales.values(isa, of(acc, 0)), 0, 0);
     if P == WIDE_ROWS {
-        pixels.quad::<4>(isa, scaled(isa, of(acc, 1), &scale), 1, 1);
-        pixels.quad::<4>(isa, scaled(isa, of(acc, 2), &scale), 2, 2);
-        pixels.quad::<4>(isa, scaled(isa, of(acc, 3), &scale), 3, 3);
-        pixels.quad::<4>(isa, scaled(isa, of(acc, 4), &scale), 4, 4);
-        pixels.quad::<4>(isa, scaled(isa, of(acc, 5), &scale), 5, 5);
+        pixels.quad::<4>(isa, scales.values(isa, of(acc, 1)), 1, 1);
+        pixels.quad::<4>(isa, scales.values(isa, of(acc, 2)), 2, 2);
+        pixels.quad::<4>(isa, scales.values(isa, of(acc, 3)), 3, 3);
+        pixels.quad::<4>(isa, scales.values(isa, of(acc, 4)), 4, 4);
+        pixels.quad::<4>(isa, scales.values(isa, of(acc, 5)), 5, 5);
     }
 }
 

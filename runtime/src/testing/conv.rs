@@ -6,6 +6,7 @@ use crate::desc::{Affine, Conv2d, DType, Epilogue, Residual, Store, TensorId, Wi
 use crate::isa::{Isa, Kernel, Platform};
 use crate::kernels::{Io, KERNELS, Lookup, PackedConv, Scratch, Shelf};
 use crate::ops::Units;
+use crate::quant::{MULTIPLIER_BITS, RESIDUAL_BITS, significant};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -121,18 +122,27 @@ pub(super) fn build(
     let spread = 60.0 / (6000.0 * (depth as f32).sqrt());
     let multiplier: Vec<f32> =
         (0..case.channels_out).map(|_| spread * rng.float(0.2, 2.0)).collect();
+    // Products that are fused with a sum and others, in a layer or side by side.
+    let bits =
+        rng.pick(&[[MULTIPLIER_BITS; 2], [MULTIPLIER_BITS; 2], [MULTIPLIER_BITS, 24], [24; 2]]);
+    let multiplier: Vec<f32> =
+        multiplier.into_iter().map(|m| significant(m, bits[usize::from(rng.chance(5))])).collect();
     let pair = |p: [usize; 2]| p.map(|x| x as u32);
     let [top, left] = pair(case.padding);
     let [bottom, right] = pair(case.behind.unwrap_or(case.padding));
     bench.kind = tail.kind;
     let residual = tail.residual.map(|dtype| Residual {
         tensor: bench.tensor_of(rng, dtype, shape),
-        multiplier: if dtype == DType::I8 { rng.float(0.1, 2.0) } else { rng.float(0.001, 0.02) },
+        multiplier: match dtype {
+            DType::I8 => significant(rng.float(0.1, 2.0), rng.pick(&[RESIDUAL_BITS, 24])),
+            DType::I16 => rng.float(0.001, 0.02),
+        },
     });
     let store = tail.store.map(|dtype| bench.store(rng, dtype, shape));
     let second = tail.second.then(|| {
         let a: Vec<f32> = (0..case.channels_out).map(|_| rng.float(-2.0, 2.0)).collect();
-        let b: Vec<f32> = (0..case.channels_out).map(|_| rng.float(-30.0, 30.0)).collect();
+        let most = rng.pick(&[0.0, 30.0]);
+        let b: Vec<f32> = (0..case.channels_out).map(|_| rng.float(-most, most)).collect();
         (Affine { a: bench.f32s(a), b: bench.f32s(b) }, bench.store(rng, DType::I8, shape))
     });
     let mut conv = Conv2d {

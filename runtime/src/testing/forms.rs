@@ -2,9 +2,10 @@
 
 use super::conv::{Case, Tail, build, check_on, tile};
 use super::{Kind, Rng};
-use crate::desc::DType;
+use crate::desc::{DType, Residual};
 use crate::isa::Platform;
 use crate::kernels::{Form, PackedConv, Shelf};
+use crate::quant::{MULTIPLIER_BITS, RESIDUAL_BITS, has_bits};
 
 /// An epilogue of each form.
 const TAILS: [(Form, Tail); 7] = {
@@ -31,8 +32,12 @@ fn epilogues_have_the_form_that_they_are_written_for() {
     let mut rng = Rng::new(71);
     for platform in Platform::available() {
         for (form, tail) in TAILS {
-            let (bench, conv, _) = build(&mut rng, Case::new([1, 9, 16], 64, 1), tail);
-            assert_eq!(PackedConv::pack(platform, &conv, &bench).form(), form, "{tail:?}");
+            for _ in 0..8 {
+                let (bench, conv, _) = build(&mut rng, Case::new([1, 9, 16], 64, 1), tail);
+                let exact = |r: Residual| has_bits(r.multiplier, RESIDUAL_BITS);
+                let form = if conv.epilogue.residual.is_none_or(exact) { form } else { Form::Any };
+                assert_eq!(PackedConv::pack(platform, &conv, &bench).form(), form, "{tail:?}");
+            }
         }
         assert_eq!(TAILS.map(|(form, _)| form), Form::ALL);
     }
@@ -56,6 +61,45 @@ fn tiles_of_every_height_and_form() {
                 let case = Case::new([7, 2 * rows, 32 * groups], 4 * lanes * groups, 3);
                 check_on(Shelf::new(0), &mut rng, platform, case.groups(groups), tail, 2);
             }
+        }
+    }
+}
+
+/// Sums are raised where multipliers have few bits and sums do not need more than 23.
+#[test]
+fn sums_are_raised_where_they_can_be() {
+    let mut rng = Rng::new(73);
+    let first = Case { size: [7; 2], padding: [3; 2], ..Case::new([19, 40, 3], 64, 7) }.stride(2);
+    let cases = [
+        (Case::new([1, 30, 64], 96, 1), true),
+        (Case::new([9, 9, 32], 64, 3).groups(2), true),
+        (Case::new([9, 30, 64], 64, 3).groups(8), true),
+        (first, true),
+        (Case::new([1, 30, 4096], 32, 1), false),
+    ];
+    for platform in Platform::available() {
+        let fuses = !["scalar", "neon"].contains(&platform.name());
+        for (case, fits) in cases {
+            let mut seen = [false; 2];
+            for _ in 0..40 {
+                let (bench, conv, _) =
+                    build(&mut rng, case, Tail { kind: Kind::Relu, ..Tail::PLAIN });
+                let multipliers = bench.read_f32s(conv.multiplier);
+                let few = multipliers.iter().filter(|m| has_bits(**m, MULTIPLIER_BITS)).count();
+                let packed = PackedConv::pack(platform, &conv, &bench);
+                // Sums of images go through memory on narrower vectors.
+                let fits = fits && (packed.kernel() != "stem" || platform.name() == "avx512vnni");
+                // A number of many bits may do by chance, but not all of them.
+                if few == multipliers.len() {
+                    assert_eq!(packed.is_raised(), fits && fuses, "{} {case:?}", platform.name());
+                } else if few < multipliers.len() / 2 {
+                    assert!(!packed.is_raised(), "{} {case:?}", platform.name());
+                } else {
+                    continue;
+                }
+                seen[usize::from(few == multipliers.len())] = true;
+            }
+            assert_eq!(seen, [true; 2]);
         }
     }
 }

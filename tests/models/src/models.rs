@@ -8,6 +8,7 @@ use kenar::desc::{
 };
 use kenar::format::write::{InputSpec, ModelWriter};
 use kenar::format::{ChannelOrder, Placement};
+use kenar::quant::{RESIDUAL_BITS, significant};
 
 /// How large random models get.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +175,9 @@ impl Builder {
     /// A multiplier that takes sums of `spread` about to the range of a type.
     fn multiplier(&mut self, spread: f32, dtype: DType) -> f32 {
         let range = if dtype == DType::I8 { 80.0 } else { 20_000.0 };
-        range / spread * (1.2 + self.random.unit())
+        let multiplier = range / spread * (1.2 + self.random.unit());
+        // As the converter writes them, or not.
+        if self.chance(4) { multiplier } else { significant(multiplier, RESIDUAL_BITS) }
     }
 
     fn store(&mut self, output: TensorId) -> Result<Store, Error> {

@@ -21,7 +21,7 @@ use crate::kernels::geometry::Geometry;
 use crate::kernels::live::{FAR, LINE, Live};
 use crate::kernels::pack::{Packed, Shelf, panel, panel_bytes};
 use crate::kernels::quads::Pixels;
-use crate::kernels::scale::scaled;
+use crate::kernels::scale::Scales;
 use crate::kernels::segment::{Segment, inside, segments, tiles};
 use crate::pages::Pages;
 use alloc::boxed::Box;
@@ -40,9 +40,11 @@ const VECTORS: usize = 4;
 pub(super) struct Weights {
     packed: Packed,
     blocks: Box<[Block]>,
-    /// What sums start from, in the order of accumulators and their lanes.
+    /// What sums start from, raised or not, in the order of accumulators and their lanes.
     bias: Box<[i32]>,
     multiplier: Box<[f32]>,
+    /// Of raised sums.
+    offset: Box<[f32]>,
     /// Pixels of a tile.
     tile: usize,
 }
@@ -53,6 +55,8 @@ struct Block {
     weights: Range<usize>,
     /// Where they read, if they are steps of pairs.
     places: Option<Places>,
+    /// Whether its sums are raised.
+    raised: bool,
 }
 
 /// Whether the kernel takes this convolution, of those with groups of 4, 8 or 16 channels.
@@ -75,20 +79,34 @@ impl Weights {
         } else {
             Vec::new()
         };
-        let (packed, blocks) = if plans.is_empty() {
+        let (packed, mut blocks) = if plans.is_empty() {
             pack_whole::<I>(body, source, shelf)
         } else {
             pack_pairs::<I>(body, source, &plans, shelf, &mut bias)
         };
-        let multiplier = placed.map(|n| body.multiplier[n]).collect();
+        let starts = (0..).step_by(block).zip(bias.chunks_exact_mut(block));
+        for ((first, bias), block) in starts.zip(&mut blocks) {
+            block.raised = body.raised.serves::<I>(first..first + bias.len());
+            if block.raised {
+                body.raised.raise(bias, |n| first + channel::<I>(n));
+            }
+        }
+        let multiplier = placed.clone().map(|n| body.multiplier[n]).collect();
+        let offset = placed.map(|n| body.raised.offset(n)[0]).collect();
         let tile = tile::<I>(body.depth, body.geometry.output[1]);
-        Self { packed, blocks: blocks.into(), bias, multiplier, tile }
+        Self { packed, blocks: blocks.into(), bias, multiplier, offset, tile }
     }
 
     /// Whether products are those of pairs.
     #[inline(always)]
     pub fn is_in_pairs(&self) -> bool {
         self.blocks.iter().all(|block| block.places.is_some())
+    }
+
+    /// Whether all sums are raised.
+    #[cfg(test)]
+    pub fn is_raised(&self) -> bool {
+        self.blocks.iter().all(|block| block.raised)
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
@@ -114,7 +132,7 @@ fn pack_pairs<I: Isa>(
     for plan in plans {
         let start = blocks.last().map_or(0, |block| block.weights.end);
         let weights = start..start + plan.bytes();
-        blocks.push(Block { weights, places: Some(plan.places()) });
+        blocks.push(Block { weights, places: Some(plan.places()), raised: false });
     }
     let (packed, out) = shelf.take(blocks.last().map_or(0, |block| block.weights.end));
     let starts = bias.chunks_exact_mut(VECTORS * I::LANES);
@@ -147,6 +165,7 @@ fn pack_whole<I: Isa>(body: &Body, source: Source<'_>, shelf: &mut Shelf) -> (Pa
     let blocks = (0..body.channels_out / block).map(|index| Block {
         weights: index * block_bytes..(index + 1) * block_bytes,
         places: None,
+        raised: false,
     });
     (packed, blocks.collect())
 }
@@ -218,7 +237,9 @@ impl<I: Isa> Map<'_, '_, I> {
         let channels = VECTORS * I::LANES;
         let bias = &weights.bias[first..][..channels];
         let multiplier = &weights.multiplier[first..][..channels];
-        let row = Row { body, input, segment, first, packed, bias, multiplier, live: &mut *live };
+        let offset = block.raised.then(|| &weights.offset[first..][..channels]);
+        let scale = (multiplier, offset);
+        let row = Row { body, input, segment, first, packed, bias, scale, live: &mut *live };
         match (&block.places, window) {
             (Some(places), Some(window)) if const { I::PAIRS } => {
                 pairs::run_row(isa, places, window, row);
@@ -246,7 +267,8 @@ struct Row<'a, 'l, I: Isa> {
     first: usize,
     packed: &'l [i8],
     bias: &'l [i32],
-    multiplier: &'l [f32],
+    /// Multipliers, and the offsets of sums that are raised.
+    scale: (&'l [f32], Option<&'l [f32]>),
     live: &'l mut Live<'a, I>,
 }
 
@@ -302,7 +324,7 @@ impl<I: Isa, const Q: usize, const S: usize, const P: usize, const COLS: usize, 
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
         let Self { isa, row } = self;
-        let Row { body, input, segment, first, packed, bias, multiplier, live } = row;
+        let Row { body, input, segment, first, packed, bias, scale, live } = row;
         let g = &body.geometry;
         let padding = [body.zero; K];
         let bias = starts(isa, bias);
@@ -339,7 +361,7 @@ impl<I: Isa, const Q: usize, const S: usize, const P: usize, const COLS: usize, 
                 }
             }
             let pixel = segment.y * g.output[1] + x;
-            finish(isa, &acc, multiplier, live, (pixel, first));
+            finish(isa, &acc, scale, live, (pixel, first));
         }
     }
 }
@@ -361,31 +383,26 @@ fn starts<I: Isa>(isa: I, bias: &[i32]) -> [I::I; VECTORS] {
 fn finish<I: Isa, const P: usize>(
     isa: I,
     acc: &[[I::I; VECTORS]; P],
-    multiplier: &[f32],
+    (multiplier, offset): (&[f32], Option<&[f32]>),
     live: &mut Live<'_, I>,
     (pixel, first): (usize, usize),
 ) {
     let l = I::LANES;
-    let scale = [
-        isa.load_f32(multiplier),
-        isa.load_f32(&multiplier[l..]),
-        isa.load_f32(&multiplier[2 * l..]),
-        isa.load_f32(&multiplier[3 * l..]),
-    ];
+    let scales = Scales::<I, VECTORS>::new(isa, multiplier, offset);
     let mut pixels = Pixels::new(isa, live, (pixel, P), first, VECTORS * l);
     // A loop may stay one, and then the sums go through memory after every product.
-    pixels.woven(isa, scaled(isa, acc[0], &scale), 0);
+    pixels.woven(isa, scales.values(isa, acc[0]), 0);
     if P > 1 {
-        pixels.woven(isa, scaled(isa, acc[1 % P], &scale), 1);
+        pixels.woven(isa, scales.values(isa, acc[1 % P]), 1);
     }
     if P > 2 {
-        pixels.woven(isa, scaled(isa, acc[2 % P], &scale), 2);
+        pixels.woven(isa, scales.values(isa, acc[2 % P]), 2);
     }
     if P > 3 {
-        pixels.woven(isa, scaled(isa, acc[3 % P], &scale), 3);
+        pixels.woven(isa, scales.values(isa, acc[3 % P]), 3);
     }
     if P > 4 {
-        pixels.woven(isa, scaled(isa, acc[4 % P], &scale), 4);
+        pixels.woven(isa, scales.values(isa, acc[4 % P]), 4);
     }
 }
 

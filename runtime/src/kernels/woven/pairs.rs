@@ -231,7 +231,7 @@ impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
     #[inline(always)]
     fn eval<Same: Isa>(self, _: Same) {
         let Self { isa, row, places, window } = self;
-        let Row { body, input, segment, first, packed, bias, multiplier, live } = row;
+        let Row { body, input, segment, first, packed, bias, scale, live } = row;
         let g = &body.geometry;
         let bias = starts(isa, bias);
         let step = BLOCK * g.stride[1];
@@ -248,7 +248,7 @@ impl<I: Isa, const P: usize> Kernel for Tiled<'_, '_, I, P> {
                 let mut acc = [bias; P];
                 isa.woven(&mut acc, &bytes[(x - part.x) * step..], step, places, packed);
                 let pixel = segment.y * g.output[1] + x;
-                finish(isa, &acc, multiplier, live, (pixel, first));
+                finish(isa, &acc, scale, live, (pixel, first));
             }
         }
     }
