@@ -12,7 +12,7 @@ use super::paired::{self, Order, Paired, Rows};
 use super::panels::{self, Panels, pairs_finish};
 use super::scale::Scale;
 use super::tuned::{self, Blocking, Problem};
-use crate::isa::{Isa, Kernel, Ordered, PAIR_ROWS, Runs, Starts};
+use crate::isa::{Isa, Kernel, Ordered, PAIR_ROWS, Runs, Starts, as_i8};
 use crate::pages::Pages;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -369,6 +369,7 @@ pub(super) fn run<I: Isa>(
     let quads = weights.depth.div_ceil(4);
     let (steps, lanes) = (quads / 4, quads % 4);
     let is_far = g.taps() == 1 && input.len() > FAR;
+    let is_dense = g.is_pointwise() && g.pixel_stride == body.depth;
     // What is the same for all tiles is settled here: a tile of few products takes no longer than that.
     let packed = &weights.packed[..];
     let in_registers = weights.runs <= MAX_RUNS && lanes == 0 && body.finishes_in_registers();
@@ -391,9 +392,16 @@ pub(super) fn run<I: Isa>(
             if !copies.is_empty() {
                 finder.copy(body, input, tile_pixels.clone(), copies);
             }
-            if is_far {
-                finder.prefetch(isa, input, from + height..(from + 2 * height).min(pixels.end));
+            let later = from + height..(from + 2 * height).min(pixels.end);
+            // Beside the products, which takes no time; at once while weights are asked for.
+            let (mut ahead, mut asked_of_tile) = (ahead, asked);
+            if is_far && is_dense && asked >= ahead.len() {
+                let bytes = &input[later.start * g.pixel_stride..later.end * g.pixel_stride];
+                (ahead, asked_of_tile) = (as_i8(bytes), 0);
+            } else if is_far {
+                finder.prefetch(isa, input, later);
             }
+            let asked_before = asked_of_tile;
             let mut first = 0;
             while first < weights.runs {
                 let count = (weights.runs - first).min(MAX_RUNS);
@@ -412,9 +420,9 @@ pub(super) fn run<I: Isa>(
                         finishes::<I>(height, p.vectors)
                     };
                     let finishes = finishes && in_registers && alike > 0;
-                    let ahead = ahead.get(asked..).unwrap_or(&[]);
+                    let ahead = ahead.get(asked_of_tile..).unwrap_or(&[]);
                     let (these, others) = rest.split_at(if finishes { alike } else { 1 });
-                    asked += panels::asked(these, count * steps);
+                    asked_of_tile += panels::asked(these, count * steps);
                     rest = others;
                     if finishes {
                         let panels = Panels {
@@ -465,6 +473,7 @@ pub(super) fn run<I: Isa>(
                 }
                 first += count;
             }
+            asked += asked_of_tile - asked_before;
             from += height;
         }
     }

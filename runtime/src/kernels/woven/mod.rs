@@ -30,6 +30,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use pairs::{Plan, Window};
 
+/// Bytes of maps that are in no second cache level.
+const VERY_FAR: usize = 4 * FAR;
 /// Window columns.
 const COLUMNS: usize = 3;
 /// Vectors of accumulators, each with every fourth channel.
@@ -197,8 +199,10 @@ pub(super) fn run<I: Isa>(
     let in_pairs = const { I::PAIRS } && weights.is_in_pairs();
     let window = if in_pairs { Some(Window::new()) } else { None };
     let mut map = Map { body, weights, input, live, window };
-    if block < LINE && input.len() > FAR {
-        // A block is a part of a cache line: far maps come once for all blocks, a row ahead.
+    // A part of a cache line, or lines of which windows that do not overlap are read once.
+    let is_torn = block < LINE && input.len() > FAR;
+    if is_torn || g.stride[0] > 1 && input.len() > VERY_FAR {
+        // Far maps come once for all blocks, a row ahead.
         for segment in segments(g, range, usize::MAX) {
             let next = next_lines(g, segment.y);
             let part = next.len().div_ceil(body.channels_out / block).next_multiple_of(LINE);
