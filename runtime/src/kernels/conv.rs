@@ -86,7 +86,7 @@ const COLUMN_BYTES: usize = 64 << 10;
 enum Method {
     /// GEMM over rows found where they are: taps, or whole window rows.
     Indirect(indirect::Weights),
-    /// Small groups: several of them share a vector.
+    /// Groups of few channels.
     Grouped(grouped::Weights),
     /// One channel per group.
     Depthwise(depthwise::Weights),
@@ -220,6 +220,7 @@ impl PackedConv {
                 Division::Bands => Units::Bands(winograd::granule(&self.body)),
                 Division::Columns(_) => Units::Columns(indirect::CHANNEL_GRANULE),
             },
+            Method::Grouped(w) if w.takes_rows() => Units::Bands(self.body.geometry.output[1]),
             _ => Units::Pixels,
         }
     }
@@ -290,6 +291,7 @@ impl<'a> Kernel for Head<'a> {
         match self.method {
             Method::Indirect(w) => w.head::<I>(self.channel),
             Method::Winograd(w) => w.head::<I>(self.channel),
+            // While these run, the weights behind them come, which are many.
             Method::Grouped(_) | Method::Depthwise(_) | Method::Stem(_) => &[],
         }
     }
@@ -348,7 +350,7 @@ impl<L: Lookup> Kernel for Pack<'_, L> {
         let division = can_transform.then(|| winograd::choose::<I>(&body, shelf)).flatten();
         let method = if depthwise::fits(&body, groups) {
             Method::Depthwise(depthwise::Weights::pack(isa, &body, w))
-        } else if grouped::fits(&body, groups) {
+        } else if grouped::fits::<I>(&body, groups) {
             Method::Grouped(grouped::Weights::pack(isa, &body, w, shelf))
         } else if let Some(division) = division {
             Method::Winograd(winograd::Weights::pack(isa, &body, division, w, shelf))
@@ -495,7 +497,9 @@ impl Kernel for Run<'_> {
             Method::Indirect(w) => {
                 indirect::run(isa, body, w, io.input, io.next, live, io.range);
             }
-            Method::Grouped(w) => grouped::run(isa, body, w, io.input, live, io.range),
+            Method::Grouped(w) => {
+                grouped::run(isa, body, w, (io.input, io.next), live, io.range);
+            }
             Method::Depthwise(w) => depthwise::run(isa, body, w, io.input, live, io.range),
             Method::Stem(w) => stem::run(isa, body, w, io.input, live, io.range),
             Method::Winograd(w) if const { I::WINOGRAD } => {

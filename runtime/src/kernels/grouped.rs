@@ -1,15 +1,16 @@
-//! Grouped convolution with 4, 8 or 16 channels per group and a window of three columns, where [`woven`] does not fit.
+//! Grouped convolution: which kernel it is, and the one for 4, 8 or 16 channels per group and a window of three columns
+//! where neither [`lined`] nor [`woven`] fits.
 //!
 //! One vector of weights serves several groups: the four bytes of each group's input are spread over the lanes of its
 //! output channels. Each spread column meets up to three taps, so a tile of `P` neighbouring pixels needs `P + 2` of
-//! them. Groups of 32 channels and more fill the indirect GEMM's tile and are left to it.
+//! them. Other groups of 32 channels and more fill the indirect GEMM's tile and are left to it.
 
 use super::conv::{Body, Source};
 use super::epilogue::MAX_LANES;
 use super::live::Live;
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::segment::{MAX_PIXELS, Row, Sums, inside, segments, tiles};
-use super::woven;
+use super::{lined, woven};
 use crate::isa::{Isa, Kernel, strided, strided_inside};
 use crate::pages::Pages;
 use alloc::sync::Arc;
@@ -18,10 +19,12 @@ use core::ops::Range;
 /// Window columns.
 const COLUMNS: usize = 3;
 
-/// Weights of either kernel for small groups.
+/// Weights of one of the kernels for groups.
 pub(super) enum Weights {
     /// Activations stay in their lanes.
     Woven(woven::Weights),
+    /// Lines are copied side by side.
+    Lined(lined::Weights),
     /// Activations are spread over lanes.
     Spread(Spread),
 }
@@ -34,8 +37,13 @@ pub(super) struct Spread {
     tile: usize,
 }
 
-/// Whether the kernel takes this convolution.
-pub(super) fn fits(body: &Body, groups: usize) -> bool {
+/// Whether one of the kernels takes this convolution.
+pub(super) fn fits<I: Isa>(body: &Body, groups: usize) -> bool {
+    lined::fits::<I>(body, groups) || is_small(body, groups)
+}
+
+/// Whether groups are smaller than a tile of the indirect GEMM.
+fn is_small(body: &Body, groups: usize) -> bool {
     let g = &body.geometry;
     matches!(body.depth, 4 | 8 | 16)
         && body.channels_out == groups * body.depth
@@ -48,7 +56,9 @@ pub(super) fn fits(body: &Body, groups: usize) -> bool {
 impl Weights {
     #[inline(always)]
     pub fn pack<I: Isa>(isa: I, body: &Body, source: Source<'_>, shelf: &mut Shelf) -> Self {
-        if woven::fits::<I>(body) {
+        if lined::fits::<I>(body, body.channels_out / body.depth) {
+            Self::Lined(lined::Weights::pack(isa, body, source, shelf))
+        } else if woven::fits::<I>(body) {
             Self::Woven(woven::Weights::pack(isa, body, source, shelf))
         } else {
             Self::Spread(Spread::pack(isa, body, source, shelf))
@@ -64,12 +74,22 @@ impl Weights {
     /// Whether all sums are raised.
     #[cfg(test)]
     pub fn is_raised(&self) -> bool {
-        matches!(self, Self::Woven(w) if w.is_raised())
+        match self {
+            Self::Woven(w) => w.is_raised(),
+            Self::Lined(w) => w.is_raised(),
+            Self::Spread(_) => false,
+        }
+    }
+
+    /// Whether the kernel wants whole rows of pixels.
+    pub fn takes_rows(&self) -> bool {
+        matches!(self, Self::Lined(_))
     }
 
     pub fn attach(&mut self, shelf: &[Arc<Pages>]) {
         match self {
             Self::Woven(w) => w.attach(shelf),
+            Self::Lined(w) => w.attach(shelf),
             Self::Spread(w) => w.packed.attach(shelf),
         }
     }
@@ -108,11 +128,12 @@ pub(super) fn run<I: Isa>(
     isa: I,
     body: &Body,
     weights: &Weights,
-    input: &[u8],
+    (input, next): (&[u8], &[i8]),
     mut live: Live<'_, I>,
     range: Range<usize>,
 ) {
     let weights = match weights {
+        Weights::Lined(w) => return lined::run(isa, body, w, (input, next), live, range),
         Weights::Woven(w) => return woven::run(isa, body, w, input, live, range),
         Weights::Spread(w) => w,
     };

@@ -19,6 +19,7 @@ mod geometry;
 mod grouped;
 mod indirect;
 mod large_pool;
+mod lined;
 mod live;
 mod moves;
 mod op;

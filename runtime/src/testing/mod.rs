@@ -3,6 +3,7 @@
 mod columns;
 mod conv;
 mod forms;
+mod lined;
 mod naive;
 mod pairs;
 #[cfg(feature = "std")]
