@@ -133,7 +133,11 @@ pub(super) fn run<I: Isa>(
     range: Range<usize>,
 ) {
     let weights = match weights {
-        Weights::Lined(w) => return lined::run(isa, body, w, (input, next), live, range),
+        // Elsewhere its lines are no part of the stack.
+        Weights::Lined(w) if const { lined::has::<I>() } => {
+            return lined::run(isa, body, w, (input, next), live, range);
+        }
+        Weights::Lined(_) => unreachable!("chosen where it is compiled"),
         Weights::Woven(w) => return woven::run(isa, body, w, input, live, range),
         Weights::Spread(w) => w,
     };

@@ -14,6 +14,7 @@
 use super::conv::{Body, Source};
 use super::form::Form;
 use super::gemm::{AHEAD, rows};
+use super::geometry::Geometry;
 use super::live::{FAR, LINE, Live};
 use super::pack::{Packed, Shelf, panel, panel_bytes};
 use super::quads::Pixels;
@@ -62,10 +63,16 @@ fn tile<I: Isa>(body: &Body) -> Option<usize> {
     (10 * computed(&best) <= 11 * width).then_some(best)
 }
 
+/// Whether there are tiles for some groups.
+pub(super) const fn has<I: Isa>() -> bool {
+    I::LANES == 16
+}
+
 /// Whether the kernel takes this convolution.
 pub(super) fn fits<I: Isa>(body: &Body, groups: usize) -> bool {
     let g = &body.geometry;
-    groups > 1
+    has::<I>()
+        && groups > 1
         && body.channels_out == groups * body.depth
         && body.channels_out.is_multiple_of(LINE)
         && g.size == [WINDOW; 2]
@@ -117,7 +124,7 @@ impl Weights {
 #[derive(Clone, Copy)]
 struct Line([[u8; LINE]; MOST_COLUMNS]);
 
-/// The last lines that were copied: line `y` of the map, which may be outside, is number `(y + top) % WINDOW`.
+/// The last lines that were copied: window row `ky` of output row `y` is number `(y * stride + ky) % WINDOW`.
 struct Lines([Line; WINDOW]);
 
 impl Lines {
@@ -136,8 +143,13 @@ impl Lines {
             line[..inside.start].fill([body.zero; LINE]);
             line[inside.end..].fill([body.zero; LINE]);
             let to = line[inside.clone()].as_flattened_mut();
-            let from = &input[y * g.input[1] * g.pixel_stride + first..];
-            copy_strided::<LINE>(to, LINE, from, g.pixel_stride, inside.len());
+            copy_strided::<LINE>(
+                to,
+                LINE,
+                &self::line(g, input, y)[first..],
+                g.pixel_stride,
+                inside.len(),
+            );
         }
     }
 }
@@ -168,9 +180,7 @@ pub(super) fn run<I: Isa>(
             let window = [0, 1, 2].map(|ky| &lines.0[(top + ky) % WINDOW].0);
             // What is copied next, if it is not near.
             let far = match g.tap(0, y + 1, WINDOW - 1) {
-                Some(y) if input.len() > FAR => {
-                    &input[y * g.input[1] * g.pixel_stride..][..g.input[1] * g.pixel_stride]
-                }
+                Some(y) if input.len() > FAR => line(g, input, y),
                 _ => &[],
             };
             let (pixel, ahead) = (y * width, (ahead, &mut asked));
@@ -179,6 +189,13 @@ pub(super) fn run<I: Isa>(
         }
         live.after_quads(isa, range.clone(), first, LINE);
     }
+}
+
+/// Line `y` of a map; the last one may end with its last channel.
+fn line<'a>(g: &Geometry, input: &'a [u8], y: usize) -> &'a [u8] {
+    let bytes = g.input[1] * g.pixel_stride;
+    let line = &input[y * bytes..];
+    &line[..bytes.min(line.len())]
 }
 
 /// An output row, and the lines of its windows.
