@@ -5,6 +5,7 @@ use kenar::desc::{
     Store, Table, TensorId, Window,
 };
 use kenar::format::write::{InputSpec, ModelWriter};
+use kenar::quant::{MULTIPLIER_BITS, RESIDUAL_BITS, significant};
 
 use crate::layer::{Beside, Kind, Layer};
 
@@ -107,7 +108,9 @@ impl Builder {
         let mut outputs = Vec::new();
         let residual = residual.map(|tensor| {
             let wide = self.writer.tensor(tensor).dtype == DType::I16;
-            Residual { tensor, multiplier: if wide { 0.009 } else { 0.9 } }
+            // As the converter writes it.
+            let multiplier = if wide { 0.009 } else { significant(0.9, RESIDUAL_BITS) };
+            Residual { tensor, multiplier }
         });
         let store = (layer.affine != Some(Beside::Nothing)).then(|| {
             let dtype = if layer.wide { DType::I16 } else { DType::I8 };
@@ -235,6 +238,8 @@ impl Builder {
         } else {
             multiplier *= wide;
         }
+        let multipliers: Vec<f32> =
+            (0..out).map(|_| significant(multiplier * self.near_one(), MULTIPLIER_BITS)).collect();
         Conv2d {
             input,
             window: window(size, stride),
@@ -242,7 +247,7 @@ impl Builder {
             channels_out: out,
             weights: self.writer.add_i8(&weights).expect("weights"),
             bias: self.writer.add_i32(&vec![100; out as usize]).expect("biases"),
-            multiplier: self.floats(out, multiplier),
+            multiplier: self.writer.add_f32(&multipliers).expect("multipliers"),
             slope: None,
             silu,
             epilogue,
