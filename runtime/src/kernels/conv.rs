@@ -438,10 +438,8 @@ impl Sums {
 
     /// The largest magnitude of a sum of products with stored activations.
     fn largest<I: Isa>(&self) -> u32 {
-        let (above, below) = ((127 + I::BIAS) as u32, (128 - I::BIAS) as u32);
-        let positive = (self.magnitude.wrapping_add_signed(self.sum)) / 2;
-        let negative = self.magnitude - positive;
-        (positive * above + negative * below).max(positive * below + negative * above)
+        let (low, high) = self.range::<I>(0);
+        high.max(-low) as u32
     }
 }
 
