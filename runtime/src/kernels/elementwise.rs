@@ -141,7 +141,9 @@ impl Kernel for Run<'_> {
                     Form::Sum => gated.run::<{ Form::Sum as u8 }>(),
                     Form::ReluSum => gated.run::<{ Form::ReluSum as u8 }>(),
                     Form::ReluSumSecond => gated.run::<{ Form::ReluSumSecond as u8 }>(),
-                    Form::Any | Form::Words => gated.run::<{ Form::Any as u8 }>(),
+                    Form::Any | Form::Words | Form::PreActivation => {
+                        gated.run::<{ Form::Any as u8 }>()
+                    }
                 }
             }
             4 => quads::<I, 4>(isa, op, (input, gates), &mut live, at),

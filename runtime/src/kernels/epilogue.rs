@@ -4,7 +4,7 @@
 //! `conv` and `elementwise`.
 
 use super::Lookup;
-use super::form::{Form, Parts};
+use super::form::{Form, Kind, Parts};
 use super::live::{Live, LiveResidual, LiveSecond, LiveStore};
 use crate::desc::{Affine, DType, Epilogue, Store, TensorDesc};
 use crate::isa::Isa;
@@ -49,6 +49,17 @@ impl Operand {
         self.dtype == DType::I8 && multiplier.is_normal() && has_bits(multiplier, RESIDUAL_BITS)
     }
 
+    /// What it is as the residual of a form, on a platform that adds `bias` to stored bytes, if there may be one. `is_exact`
+    /// is whether its products are.
+    fn kind(&self, bias: i32, is_exact: bool) -> Option<Kind> {
+        match self.dtype {
+            DType::I8 if is_exact && self.zero_point == bias - 128 => Some(Kind::Relu),
+            DType::I8 if is_exact => Some(Kind::I8),
+            DType::I16 if !is_exact && self.zero_point == 0 => Some(Kind::I16),
+            DType::I8 | DType::I16 => None,
+        }
+    }
+
     /// `x - zero_point` of the elements from `index` on.
     #[inline(always)]
     pub fn load<I: Isa>(&self, isa: I, bytes: &[u8], index: usize) -> I::I {
@@ -83,6 +94,15 @@ impl PackedStore {
             high: (store.clamp_max - store.zero_point) as f32,
             limits: [store.clamp_min, store.clamp_max],
             table: store.table.map(|span| Box::new(stored_table(lookup.bytes(span), bias))),
+        }
+    }
+
+    /// What it is in a form, on a platform that adds `bias` to stored bytes.
+    fn kind(&self, bias: i32) -> Kind {
+        match self.dtype {
+            DType::I8 if self.is_whole(bias) => Kind::Relu,
+            DType::I8 => Kind::I8,
+            DType::I16 => Kind::I16,
         }
     }
 
@@ -177,16 +197,17 @@ impl PackedEpilogue {
         if stores().any(|s| s.table.is_some()) {
             return Form::Any;
         }
-        if self.residual.is_some_and(|(.., exact)| !exact) {
-            return Form::Any;
-        }
-        let residual = self.residual.as_ref().map(|(operand, ..)| operand);
+        let residual = match &self.residual {
+            Some((operand, _, is_exact)) => match operand.kind(bias, *is_exact) {
+                None => return Form::Any,
+                kind => kind,
+            },
+            None => None,
+        };
         Form::of(Parts {
-            residual: residual.map(|r| r.dtype),
-            store: self.store.as_ref().map(|s| s.dtype),
-            second: self.second.as_ref().map(|second| second.store.dtype),
-            whole: residual.is_none_or(|r| r.dtype == DType::I8 && r.zero_point == bias - 128)
-                && stores().all(|s| s.is_whole(bias)),
+            residual,
+            store: self.store.as_ref().map(|s| s.kind(bias)),
+            second: self.second.as_ref().map(|second| second.store.kind(bias)),
         })
     }
 

@@ -181,7 +181,8 @@ macro_rules! forms {
                 Form::Sum => enter!($isa, $panels, $mr, $nv, $in_pairs, Sum),
                 Form::ReluSum => enter!($isa, $panels, $mr, $nv, $in_pairs, ReluSum),
                 Form::ReluSumSecond => enter!($isa, $panels, $mr, $nv, $in_pairs, ReluSumSecond),
-                _ => enter!($isa, $panels, $mr, $nv, $in_pairs, Any),
+                Form::PreActivation => enter!($isa, $panels, $mr, $nv, $in_pairs, PreActivation),
+                Form::Any => enter!($isa, $panels, $mr, $nv, $in_pairs, Any),
             }
         } else {
             enter!($isa, $panels, $mr, $nv, $in_pairs, Any)

@@ -3,7 +3,7 @@
 //! Vectors leave as whole registers of bytes, which takes half the time of one by one (`rates`, 1x1 64-256 @56). What is
 //! read and written is checked once for a tile.
 
-use super::form::Form;
+use super::form::{Form, Kind};
 use super::live::{Constants, FAR, Live, LiveResidual, LiveSecond, LiveStore};
 use crate::desc::DType;
 use crate::isa::{Area, AreaMut, Isa};
@@ -99,8 +99,8 @@ impl<'t, I: Isa> Stored<'t, I> {
 
     /// What a form says of it is known to compilers.
     #[inline(always)]
-    fn of(self, dtype: DType, whole: bool) -> Self {
-        Self { dtype, table: None, whole, ..self }
+    fn of(self, kind: Kind) -> Self {
+        Self { dtype: kind.dtype(), table: None, whole: kind == Kind::Relu, ..self }
     }
 
     /// Stores four vectors, but for the table if that needs the registers of the sums.
@@ -219,22 +219,27 @@ impl<'t, I: Isa> Pixels<'t, I> {
         let Some(parts) = (const { Form::ALL[FORM as usize].parts() }) else { return Some(self) };
         let Self { residual, store, second, from } = self;
         let residual = match (residual, parts.residual) {
-            (Some(r), Some(dtype)) => {
+            (Some(r), Some(kind)) => {
                 // What is loaded for 0.0 is 0 if it is the smallest of bytes without a sign.
-                let is_centred = parts.whole && I::BIAS == 128;
-                Some(Residual { dtype, is_centred, is_exact: true, ..r })
+                let is_centred = match kind {
+                    Kind::I8 => false,
+                    Kind::Relu => I::BIAS == 128,
+                    Kind::I16 => true,
+                };
+                let is_exact = kind != Kind::I16;
+                Some(Residual { dtype: kind.dtype(), is_centred, is_exact, ..r })
             }
             (None, None) => None,
             _ => return None,
         };
         let store = match (store, parts.store) {
-            (Some(s), Some(dtype)) => Some(s.of(dtype, parts.whole)),
+            (Some(s), Some(kind)) => Some(s.of(kind)),
             (None, None) => None,
             _ => return None,
         };
         let second = match (second, parts.second) {
-            (Some(Second { a, b, store }), Some(dtype)) => {
-                Some(Second { a, b, store: store.of(dtype, parts.whole) })
+            (Some(Second { a, b, store }), Some(kind)) => {
+                Some(Second { a, b, store: store.of(kind) })
             }
             (None, None) => None,
             _ => return None,

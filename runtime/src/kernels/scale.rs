@@ -11,6 +11,12 @@ pub(super) struct Scale<I: Isa> {
 }
 
 impl<I: Isa> Scale<I> {
+    /// Only a multiplier.
+    #[inline(always)]
+    pub fn of(multiplier: I::F) -> Self {
+        Self { multiplier, slope: None, silu: None }
+    }
+
     /// `t = f32(acc) * m; t = t < 0 ? t * slope : t; t = silu(t) * factor`.
     #[inline(always)]
     pub fn value(&self, isa: I, acc: I::I) -> I::F {

@@ -8,8 +8,9 @@ use crate::kernels::{Form, PackedConv, Shelf};
 use crate::quant::{MULTIPLIER_BITS, RESIDUAL_BITS, has_bits};
 
 /// An epilogue of each form.
-const TAILS: [(Form, Tail); 7] = {
+const TAILS: [(Form, Tail); 8] = {
     const I8: Option<DType> = Some(DType::I8);
+    const I16: Option<DType> = Some(DType::I16);
     [
         (
             Form::Any,
@@ -24,6 +25,7 @@ const TAILS: [(Form, Tail); 7] = {
         (Form::Sum, Tail { residual: I8, store: I8, second: false, kind: Kind::Plain }),
         (Form::ReluSum, Tail { residual: I8, store: I8, second: false, kind: Kind::Relu }),
         (Form::ReluSumSecond, Tail { residual: I8, store: None, second: true, kind: Kind::Relu }),
+        (Form::PreActivation, Tail { residual: I16, store: I16, second: true, kind: Kind::Relu }),
     ]
 };
 
@@ -34,8 +36,10 @@ fn epilogues_have_the_form_that_they_are_written_for() {
         for (form, tail) in TAILS {
             for _ in 0..8 {
                 let (bench, conv, _) = build(&mut rng, Case::new([1, 9, 16], 64, 1), tail);
-                let exact = |r: Residual| has_bits(r.multiplier, RESIDUAL_BITS);
-                let form = if conv.epilogue.residual.is_none_or(exact) { form } else { Form::Any };
+                let is_exact = |r: Residual| has_bits(r.multiplier, RESIDUAL_BITS);
+                let is_served =
+                    form == Form::PreActivation || conv.epilogue.residual.is_none_or(is_exact);
+                let form = if is_served { form } else { Form::Any };
                 assert_eq!(PackedConv::pack(platform, &conv, &bench).form(), form, "{tail:?}");
             }
         }
@@ -60,6 +64,24 @@ fn tiles_of_every_height_and_form() {
             for groups in [1, 2] {
                 let case = Case::new([7, 2 * rows, 32 * groups], 4 * lanes * groups, 3);
                 check_on(Shelf::new(0), &mut rng, platform, case.groups(groups), tail, 2);
+            }
+        }
+    }
+}
+
+/// Winograd's sums, which come from memory, of panels of all their vectors and of some.
+#[test]
+fn winograd_of_every_form() {
+    let mut rng = Rng::new(74);
+    for platform in Platform::available().filter(|p| *p != Platform::scalar()) {
+        let (_, wide, lanes) = tile(platform);
+        for (_, tail) in TAILS {
+            for channels in [lanes, wide, 3 * wide, 2 * wide + 3] {
+                for depth in [16, 80] {
+                    let case = Case::new([9, 14, depth], channels, 3);
+                    let shelf = Shelf::new(0).with_winograd(Some(true));
+                    assert_eq!(check_on(shelf, &mut rng, platform, case, tail, 2), "winograd");
+                }
             }
         }
     }

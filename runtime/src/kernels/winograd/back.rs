@@ -2,6 +2,7 @@
 
 use super::super::conv::Body;
 use super::super::epilogue::MAX_LANES;
+use super::super::form::Form;
 use super::super::live::{Column, Live};
 use super::super::quads::Pixels;
 use super::super::scale::Scale;
@@ -51,15 +52,26 @@ pub(super) fn finish<I: Isa>(
         isa.enter(OneByOne { isa, body, tiling, tiles, sums, channels, vectors, live });
         return;
     }
-    match vectors {
-        1 => isa.enter(Back::<I, 1> { isa, body, tiling, tiles, sums, channels, live }),
-        2 => isa.enter(Back::<I, 2> { isa, body, tiling, tiles, sums, channels, live }),
-        _ => isa.enter(Back::<I, 4> { isa, body, tiling, tiles, sums, channels, live }),
+    macro_rules! enter {
+        ($vectors:literal, $form:ident) => {{
+            const FORM: u8 = Form::$form as u8;
+            let back = Back::<I, $vectors, FORM> { isa, body, tiling, tiles, sums, channels, live };
+            isa.enter(back)
+        }};
+    }
+    let form = if body.finishes_in_registers() { body.epilogue.form(I::BIAS) } else { Form::Any };
+    match (vectors, form) {
+        // What comes most often is compiled alone.
+        (2, Form::Relu) if const { I::NV == 2 } => enter!(2, Relu),
+        (2, Form::PreActivation) if const { I::NV == 2 } => enter!(2, PreActivation),
+        (1, _) => enter!(1, Any),
+        (2, _) => enter!(2, Any),
+        _ => enter!(4, Any),
     }
 }
 
 /// Makes accumulators of the sums of some tiles and passes them to the epilogue, four vectors at a time.
-struct Back<'a, 'l, I: Isa, const NV: usize> {
+struct Back<'a, 'l, I: Isa, const NV: usize, const FORM: u8> {
     pub isa: I,
     pub body: &'l Body,
     pub tiling: Tiling,
@@ -71,7 +83,7 @@ struct Back<'a, 'l, I: Isa, const NV: usize> {
     pub live: &'l mut Live<'a, I>,
 }
 
-impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
+impl<I: Isa, const NV: usize, const FORM: u8> Kernel for Back<'_, '_, I, NV, FORM> {
     type Output = ();
 
     #[inline(always)]
@@ -79,7 +91,11 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
         let Self { isa, body, tiling, tiles, mut sums, channels, live } = self;
         let (channel, count) = (channels.0, NV * I::LANES);
         let scale: [Scale<I>; NV] =
-            core::array::from_fn(|n| body.scale(isa, channel + n * I::LANES));
+            core::array::from_fn(|n| match body.scale(isa, channel + n * I::LANES) {
+                // Known to compilers.
+                Scale { multiplier, .. } if FORM != Form::Any as u8 => Scale::of(multiplier),
+                scale => scale,
+            });
         let of_tile = OUT * IN * count;
         let mut tile = tiles.start;
         while tile < tiles.end {
@@ -98,11 +114,16 @@ impl<I: Isa, const NV: usize> Kernel for Back<'_, '_, I, NV> {
                     })
                 });
                 let pixels = Pixels::new(isa, live, (pixel, OUT * beside), channel, count);
+                let Some(pixels) = pixels.in_form::<FORM>() else {
+                    unreachable!("another epilogue")
+                };
                 let mut row = Row { isa, scale: &scale, multipliers, pixels };
                 for (k, sums) in sums.chunks_exact(of_tile).take(beside).enumerate() {
                     row.finish(self::row::<I>(sums, NV, i), OUT * k);
                 }
-                live.after_quads(isa, pixel..pixel + OUT * beside, channel, count);
+                if FORM == Form::Any as u8 {
+                    live.after_quads(isa, pixel..pixel + OUT * beside, channel, count);
+                }
             }
             sums = &sums[beside * of_tile..];
             tile += beside;
