@@ -206,7 +206,7 @@ fn finish<I: Isa>(
     pixels: Range<usize>,
     live: &mut Live<'_, I>,
 ) {
-    let whole = p.channels.1 - p.channels.0 == p.vectors * I::LANES && p.channels.1 <= channels.end;
+    let whole = p.is_whole::<I>() && p.channels.1 <= channels.end;
     if whole && body.finishes_in_quads() && pixels.len() * p.vectors >= 4 {
         match p.vectors {
             1 => return isa.enter(Quads::<I, 1> { isa, body, sums, p, pixels, live }),

@@ -6,7 +6,7 @@ use super::super::form::Form;
 use super::super::live::{Column, Live};
 use super::super::quads::Pixels;
 use super::super::scale::Scale;
-use super::{IN, OUT, Tiling};
+use super::{IN, OUT, Panel, Tiling};
 use crate::isa::{Isa, Kernel};
 use core::ops::Range;
 
@@ -34,17 +34,22 @@ pub(super) fn put<I: Isa>(isa: I, m: [I::I; IN], out: &mut [i32], row: usize) {
     isa.store_i32(y[3], &mut out[3 * IN * row..]);
 }
 
-/// Makes accumulators of the sums of some tiles for `vectors` vectors of channels and passes them to the epilogue.
-#[expect(clippy::too_many_arguments)]
+/// The form of the epilogue, if nothing but a multiplier comes before it.
+#[inline(always)]
+pub(super) fn form<I: Isa>(_: I, body: &Body) -> Form {
+    if body.finishes_in_registers() { body.epilogue.form(I::BIAS) } else { Form::Any }
+}
+
+/// Makes accumulators of the sums of some tiles for the channels of a panel and passes them to the epilogue, which is of
+/// `form`, as [`form`] says.
 #[inline(always)]
 pub(super) fn finish<I: Isa>(
     isa: I,
-    body: &Body,
+    (body, form): (&Body, Form),
     tiling: Tiling,
     tiles: Range<usize>,
     sums: &[i32],
-    channels: (usize, usize),
-    vectors: usize,
+    &Panel { channels, vectors, .. }: &Panel,
     live: &mut Live<'_, I>,
 ) {
     let is_whole = channels.1 - channels.0 == vectors * I::LANES;
@@ -59,7 +64,6 @@ pub(super) fn finish<I: Isa>(
             isa.enter(back)
         }};
     }
-    let form = if body.finishes_in_registers() { body.epilogue.form(I::BIAS) } else { Form::Any };
     match (vectors, form) {
         // What comes most often is compiled alone.
         (2, Form::Relu) if const { I::NV == 2 } => enter!(2, Relu),

@@ -263,6 +263,8 @@ pub(super) fn run<I: Isa>(
     let columns = width.div_ceil(OUT);
     let tiling = Tiling { rows, width, columns };
     let depth = weights.pairs.div_ceil(I::LANES);
+    // Asked once for all tiles.
+    let ends = (body, back::form(isa, body));
     let (words, sums) = scratch.split();
     let (transformed, words) = words.split_at_mut(weights.transformed::<I>());
     let (column, sums) = sums.split_at_mut(IN * I::WORD_ROWS * I::NV * I::LANES);
@@ -307,7 +309,7 @@ pub(super) fn run<I: Isa>(
                     column::products(isa, p.vectors, args);
                 }
                 let tiles = block.clone();
-                back::finish(isa, body, tiling, tiles, sums, p.channels, p.vectors, &mut live);
+                back::finish(isa, ends, tiling, tiles, sums, p, &mut live);
                 continue;
             }
             let weight_step = weights::point_bytes::<I>(weights.pairs, p.vectors);
@@ -333,7 +335,7 @@ pub(super) fn run<I: Isa>(
                 }
                 words = &words[IN * word_step..];
                 let tiles = block.start + group.start..block.start + group.end;
-                back::finish(isa, body, tiling, tiles, sums, p.channels, p.vectors, &mut live);
+                back::finish(isa, ends, tiling, tiles, sums, p, &mut live);
             }
         }
     }
